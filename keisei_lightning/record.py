@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -24,7 +25,9 @@ __all__ = [
     "ExceptionFacts",
     "Git",
     "Heartbeat",
+    "LastWords",
     "Liveness",
+    "Place",
     "Progress",
     "Reason",
     "SessionRecord",
@@ -108,7 +111,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the run is; ``percent`` is 0-100, ``eta_s`` seconds, both absent when unknown."""
+    """How far the run is; ``percent`` is 0-100, ``eta_s`` seconds, both absent when unknown.
+
+    ``moved_at`` is when stage, epoch, step or batch last changed: what "stalled" is judged by.
+    """
 
     stage: str | None = None
     epoch: int | None = None
@@ -117,6 +123,7 @@ class Progress:
     percent: float | None = None
     steps_per_s: float | None = None
     eta_s: float | None = None
+    moved_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +186,25 @@ class ExceptionFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the run something happened."""
+
+    stage: str | None = None
+    epoch: int | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What another rank left before it died; ``signal`` when it was killed without a word."""
+
+    rank: int
+    exception: ExceptionFacts | None = None
+    place: Place = Place()
+    signal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ending:
     """How a session ended; ``closed_by`` names the hook that wrote it down."""
 
@@ -214,6 +240,7 @@ class SessionRecord:
     pid: int | None = None
     pid_started_at: float | None = None
     boot_id: str | None = None
+    pid_namespace: int | None = None
     user: str | None = None
     directory: str | None = None
     argv: tuple[str, ...] = ()
@@ -257,9 +284,7 @@ class SessionRecord:
         Raises:
             SessionStateError: The session has ended already; the first final status wins.
         """
-        return self.update(
-            status=ending.status, ending=ending, ended_at=at, duration_s=duration_s
-        )
+        return self.update(status=ending.status, ending=ending, ended_at=at, duration_s=duration_s)
 
 
 def to_json(value: Any) -> Any:
@@ -308,10 +333,17 @@ def damaged(id: str, message: str, **facts: Any) -> SessionRecord:
     )
 
 
+@functools.cache
+def _hints(cls: type[Any]) -> Mapping[str, Any]:
+    return types.MappingProxyType(typing.get_type_hints(cls))
+
+
 def _build(cls: type[T], data: Mapping[str, Any]) -> T:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{key: _read(hints[key], key, value) for key, value in data.items() if key in known})
+    return cls(
+        **{key: _read(hints[key], key, value) for key, value in data.items() if key in known}
+    )
 
 
 def _read(hint: Any, key: str, value: Any) -> Any:
