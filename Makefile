@@ -1,23 +1,27 @@
 # Needs only python3 (>= 3.11) and make. Every target shares one environment, .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-long test-all lint format bench clean
 
 demo: .venv/ready
 	cd examples/digits && ../../$(BIN)/python train.py
 
-test: .venv/ready
-	$(BIN)/python -m pytest -q -m "not long" $(ARGS)
+test: .venv/ready # minutes
+	$(PYTEST) -m "not long" $(ARGS)
 
-test-all: .venv/ready
-	$(BIN)/python -m pytest -q $(ARGS)
+test-long: .venv/ready # the rest: the long scenario matrices, every way to install
+	$(PYTEST) -m long $(ARGS)
+
+test-all: .venv/ready # both
+	$(PYTEST) $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_house.py
+	$(PYTEST) tests/test_house.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -28,10 +32,14 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
 
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=python3.x")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "Python 3.11 or newer is needed; name one with PYTHON=python3.x")'
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "$(PYTHON) cannot make virtual environments; on Debian install python3-venv"; exit 1; }
+	@echo "Setting up .venv; the first time this takes some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
