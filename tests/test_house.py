@@ -20,17 +20,17 @@ ROWS = (
     {"record", "errors", "config"},
     {
         *("naming", "run_directory", "effective_config", "redaction", "seeding", "provenance"),
-        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "guard"),
+        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "faults"),
         *("tracking", "evaluation", "registry"),
     },
-    {"session", "resume", "sweep", "opening", "closing", "loggers"},
+    {"session", "bystander", "resume", "sweep", "opening", "closing", "loggers"},
     {
         *("callback", "hydra_callback", "search_path", "hydra_plugins"),
         *("cli", "report", "testing"),
     },
 )
-FOR_ALL = {"redaction", "guard"}  # the rooms of row 1 that their neighbours may import
-SAME_ROOM = {"secret_forms": "redaction"}  # a room of two modules that is no package
+FOR_ALL = {"redaction", "faults"}  # the rooms of row 1 that their neighbours may import
+SAME_ROOM = {"secret_forms": "redaction", "secret_names": "redaction"}  # rooms without a package
 FORBIDDEN_NAMES = {"utils", "base", "manager", "helpers", "util", "common", "misc"}
 LONGEST_MODULE = 300
 LONG_ON_PURPOSE = {"keisei_lightning.record": 400}  # the words of the house, one dataclass each
