@@ -27,13 +27,16 @@ def main(cfg):
 main()
 """
 
-GROUPS = """
+OPTIONS = """
+import sys
+
 from hydra import initialize
 from hydra.core.global_hydra import GlobalHydra
 
 with initialize(version_base="1.3", config_path=None):
     loader = GlobalHydra.instance().config_loader()
-    print(*loader.get_group_options("session"))
+    for group in sys.argv[1:]:
+        print(*(f"{group}/{option}" for option in loader.get_group_options(group)))
 """
 
 
@@ -129,7 +132,6 @@ def test_wheel_announces_command_and_plugin(wheel: Path) -> None:
     }
 
 
-@pytest.mark.long
 def test_sdist_gives_the_same_wheel(wheel: Path, from_sdist: Path) -> None:
     """Nothing is lost on the way through the sdist."""
     (through_sdist,) = from_sdist.glob("*.whl")
@@ -181,9 +183,11 @@ def check(environment: Environment, tree: Path, tmp_path: Path) -> None:
     assert "session:" in config
     assert "heartbeat:" in config
 
-    options = run(environment.python, "-c", GROUPS, cwd=tmp_path).split()
-    groups = (tree / "conf" / "session").iterdir()
-    assert {path.stem for path in groups} <= {*options}
+    configs = {path.relative_to(tree / "conf") for path in tree.glob("conf/session/**/*.yaml")}
+    groups = {path.parent.as_posix() for path in configs}
+    options = run(environment.python, "-c", OPTIONS, *groups, cwd=tmp_path).split()
+    assert {path.with_suffix("").as_posix() for path in configs} <= {*options}
+
     command = environment.folder / "bin" / "keisei"
     assert "Usage" in run(command, "--help", cwd=tmp_path)
 
@@ -194,7 +198,6 @@ def test_wheel_installs(environment: Environment, wheel: Path, tree: Path, tmp_p
     check(environment, tree, tmp_path)
 
 
-@pytest.mark.long
 def test_sdist_installs(
     environment: Environment, from_sdist: Path, tree: Path, tmp_path: Path
 ) -> None:
@@ -204,7 +207,6 @@ def test_sdist_installs(
     check(environment, tree, tmp_path)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("options", [[], ["-e"]], ids=["plain", "editable"])
 def test_folder_installs(
     options: list[str], environment: Environment, tree: Path, tmp_path: Path
@@ -216,7 +218,6 @@ def test_folder_installs(
     check(environment, tree, tmp_path)
 
 
-@pytest.mark.long
 def test_git_url_installs(environment: Environment, tree: Path, tmp_path: Path) -> None:
     """``pip install git+https://…``; the repository lies on this disk, the way is the same."""
     clone = tmp_path / "clone"
