@@ -1,0 +1,63 @@
+"""The ``session.json`` of a run directory, as the registry reads it and writes ``lost`` into it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from keisei_lightning.errors import SessionError
+from keisei_lightning.record import SessionRecord, from_json, to_json
+
+__all__ = ["RECORD", "read_run", "write_run"]
+
+RECORD = "session.json"
+_LARGEST = 64 * 1024 * 1024
+
+
+def read_run(directory: Path | str | None) -> SessionRecord | None:
+    """Return the record of a run directory; ``None`` when there is no file to read.
+
+    Raises:
+        SessionError: There is one, but it is damaged or cannot be read; the message says how.
+    """
+    if directory is None:
+        return None
+    path = Path(directory) / RECORD
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        if found.st_size > _LARGEST:
+            raise SessionError(f"{path} is damaged: {found.st_size} bytes are no session record")
+        return from_json(json.loads(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SessionError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError, SessionError) as error:
+        raise SessionError(f"{path} is damaged: {error}") from error
+
+
+def write_run(directory: Path | str, record: SessionRecord) -> None:
+    """Replace the record of a run directory at one stroke, with mode 0600.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder = Path(directory)
+    handle, temporary = tempfile.mkstemp(prefix=f".{RECORD}.", dir=folder)  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(to_json(record), file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, folder / RECORD)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
