@@ -131,6 +131,29 @@ class Database:
                 self._engine.dispose()
             self._engine = None
 
+    def set_aside_if_damaged(self) -> Path | None:
+        """Rename a SQLite file that is damaged, with its companions; where it went."""
+        if self.path is None or not self.path.exists() or self._sound():
+            return None
+        self.close()
+        aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
+        for ending in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{self.path}{ending}", f"{aside}{ending}")
+        log.warning("the registry %s was damaged; it is now %s", self.path, aside)
+        return aside
+
+    def _sound(self) -> bool:
+        try:
+            with self.read() as connection:
+                return connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+        except SessionLockError:
+            raise
+        except SessionError as error:
+            if "damaged" in str(error):
+                return False
+            raise
+
     def _open(self) -> Engine:
         if self._owner != os.getpid():
             self._forked()

@@ -133,7 +133,7 @@ def _statuses(given: StatusFilter) -> list[str]:
 
 def _like(name: str) -> ColumnElement[bool]:
     if not any(mark in name for mark in "*?"):
-        return sessions.c.name == text(name)
+        return sessions.c.name == str(text(name))
     escaped = str(text(name)).replace("/", "//").replace("%", "/%").replace("_", "/_")
     pattern = escaped.replace("*", "%").replace("?", "_").lower()
     condition: ColumnElement[bool] = func.lower(sessions.c.name).like(pattern, escape="/")

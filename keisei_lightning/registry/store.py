@@ -36,7 +36,11 @@ from keisei_lightning.registry.location import default_database
 from keisei_lightning.registry.locking import Locks
 from keisei_lightning.registry.machine import Machine, this_machine
 from keisei_lightning.registry.moments import iso
+from keisei_lightning.registry.pruning import Pruned
 from keisei_lightning.registry.query import Filters, StatusFilter, When, one_id, ordered, where
+from keisei_lightning.registry.reindex import Reindexed, reindex
+from keisei_lightning.registry.removal import prune
+from keisei_lightning.registry.retention import Retention
 from keisei_lightning.registry.settings import settings
 from keisei_lightning.registry.statistics import Health, Statistics, health, prometheus
 from keisei_lightning.registry.tables import PINNED_TAG, facts, read_record, sessions, text, upsert
@@ -385,6 +389,51 @@ class Registry:
         for record in cleaned.caught_up:
             self._dispatcher.publish(Event(EventType.CLOSED, record, self.now))
         return len(cleaned.lost)
+
+    def prune(
+        self,
+        rules: Retention,
+        *,
+        files: bool = False,
+        roots: Iterable[str | os.PathLike[str]] | None = None,
+        dry_run: bool = True,
+    ) -> Pruned:
+        """Remove ended sessions by the rules; only says what would go unless ``dry_run=False``.
+
+        Args:
+            rules: What may go and what stays; running and pinned sessions always stay.
+            files: Delete the run directories too, not only the records.
+            roots: Directories outside of which nothing is deleted; absent: the project's (the one
+                that holds ``.keisei``), none for other databases.
+            dry_run: Change nothing.
+        """
+        allowed = self.roots if roots is None else tuple(Path(root) for root in roots)
+        pruned = prune(self._database, rules, files=files, roots=allowed, dry_run=dry_run)
+        if not dry_run:
+            for gone in pruned.removed:
+                self._dispatcher.publish(Event(EventType.REMOVED, gone.record, self.now))
+        return pruned
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The project directory of a ``.keisei/sessions.db``; nothing for other databases."""
+        path = self._database.path
+        return (path.parent.parent,) if path and path.parent.name == ".keisei" else ()
+
+    def reindex(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Reindexed:
+        """Bring every run directory below ``directory`` in; a damaged SQLite file is set aside.
+
+        Args:
+            directory: Where to look for ``session.json`` files.
+            progress: Called with the number of run directories found so far.
+        """
+        self._database.set_aside_if_damaged()
+        return reindex(self._database, Path(directory), progress=progress)
 
     def start_cleaning(self, interval_s: float | None = None) -> None:
         """Clean up now and then in the background until :meth:`close`."""
