@@ -1,0 +1,1 @@
+"""What an evaluation says, what it costs, and whether it kept its limits."""
