@@ -339,7 +339,7 @@ def _hints(cls: type[Any]) -> Mapping[str, Any]:
 
 
 def _build(cls: type[T], data: Mapping[str, Any]) -> T:
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls(
         **{key: _read(hints[key], key, value) for key, value in data.items() if key in known}

@@ -1,0 +1,1 @@
+"""What a Hydra job means for its session."""

@@ -1,0 +1,114 @@
+"""Attaching a session to a Trainer: one identity on all ranks, loggers, checkpoints, facts."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from keisei_lightning import ranks
+from keisei_lightning.config import SessionConfig
+from keisei_lightning.ending import FitFacts
+from keisei_lightning.record import Place
+from keisei_lightning.run_directory import RunDirectory
+
+__all__ = [
+    "add_logger",
+    "device_name",
+    "fit_facts",
+    "place_checkpoints",
+    "place_of",
+    "share",
+    "wants_loggers",
+]
+
+
+def share(identity: ranks.Identity | None, trainer: Any) -> ranks.Identity | None:
+    """Give all ranks rank 0's identity; in ``setup`` a collective is safe, and all take part."""
+    if trainer.world_size < 2:
+        return identity
+    shared = trainer.strategy.broadcast(identity)
+    return shared if isinstance(shared, ranks.Identity) else None
+
+
+def wants_loggers(trainer: Any) -> bool:
+    """Whether loggers may be added: a fast_dev_run and a barebones Trainer want none."""
+    return not (trainer.fast_dev_run or trainer.barebones)
+
+
+def add_logger(trainer: Any, logger: Any) -> None:
+    """Put a logger behind the user's own, once."""
+    if not any(present is logger for present in trainer.loggers):
+        trainer.loggers = [*trainer.loggers, logger]
+
+
+def place_checkpoints(trainer: Any, paths: RunDirectory, config: SessionConfig) -> None:
+    """Send checkpoints without a ``dirpath`` into the run directory.
+
+    With ``session.checkpoint_dir`` they go there, in a folder named after the run.
+    """
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    folder = paths.checkpoints
+    if config.checkpoint_dir:
+        folder = Path(config.checkpoint_dir).absolute() / paths.path.name
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(folder)
+
+
+def place_of(trainer: Any, otherwise: Place | None = None) -> Place:
+    """Where a Trainer is; ``otherwise`` for one that is half built or gone."""
+    if trainer is not None:
+        with contextlib.suppress(Exception):
+            stage = trainer.state.stage
+            return Place(
+                stage=str(stage.value) if stage is not None else None,
+                epoch=int(trainer.current_epoch),
+                step=int(trainer.global_step),
+            )
+    return otherwise or Place()
+
+
+def fit_facts(trainer: Any, *, stopped_by_sla: bool = False) -> FitFacts:
+    """What the Trainer says at the end of a fit about why it ended."""
+    return FitFacts(
+        step=int(trainer.global_step),
+        max_steps=int(trainer.max_steps),
+        epochs=int(trainer.fit_loop.epoch_progress.current.completed),
+        max_epochs=trainer.max_epochs,
+        time_is_up=any(_time_is_up(callback) for callback in trainer.callbacks),
+        stopped_early=any(_stopped_early(callback) for callback in trainer.callbacks),
+        stopped_by_sla=stopped_by_sla,
+        should_stop=bool(trainer.should_stop),
+    )
+
+
+def device_name(trainer: Any) -> str:
+    """The device of this rank, with the name of the GPU."""
+    device = trainer.strategy.root_device
+    if device.type != "cuda":
+        return str(device)
+    import torch
+
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def _time_is_up(callback: Any) -> bool:
+    from lightning.pytorch.callbacks import Timer
+
+    if not isinstance(callback, Timer):
+        return False
+    left = callback.time_remaining()
+    return left is not None and left <= 0
+
+
+def _stopped_early(callback: Any) -> bool:
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    if not isinstance(callback, EarlyStopping):
+        return False
+    reason = getattr(callback, "stopping_reason", None)  # since Lightning 2.6
+    if reason is not None:
+        return str(getattr(reason, "name", reason)) != "NOT_STOPPED"
+    return callback.stopped_epoch > 0 or callback.wait_count >= callback.patience

@@ -1,0 +1,76 @@
+"""The evaluation of a session: where its lines, metrics and verdicts go."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from keisei_lightning.config import SessionConfig
+from keisei_lightning.evaluation.baseline import History, sibling_records
+from keisei_lightning.evaluation.evaluation import Evaluation
+from keisei_lightning.record import SlaVerdict, to_json
+from keisei_lightning.session import Session
+
+__all__ = ["evaluation_of", "evaluation_of_rank"]
+
+
+def evaluation_of(session: Session) -> Evaluation:
+    """Build the evaluation of a session on rank 0."""
+    config = session.config
+
+    def write(line: Mapping[str, Any]) -> None:
+        redacted = session.parts.redactor.tree(to_json(line))
+        data = json.dumps(redacted, ensure_ascii=False) + "\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        descriptor = os.open(session.paths.evaluations, flags, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            file.write(data)
+
+    def log(metrics: Mapping[str, float], step: int | None) -> None:
+        session.log_metrics(metrics, step)
+        session.log_to_others(metrics, step)
+
+    def verdict(verdict: SlaVerdict) -> None:
+        session.change(sla=verdict)
+
+    def configure(values: Mapping[str, Any]) -> None:
+        if session.parts.tracking is not None:
+            session.parts.tracking.hyperparams(values)
+
+    def baseline() -> Mapping[str, float]:
+        history = History(
+            lambda: sibling_records(session.directory),
+            config_hash=session.record.config_hash,
+            id=session.id,
+            runs=config.evaluation.baseline_runs,
+        )
+        return history()
+
+    return Evaluation(
+        config.evaluation,
+        config.sla,
+        baseline=baseline,
+        write=write,
+        log=log,
+        on_verdict=verdict,
+        configure=configure,
+    )
+
+
+def evaluation_of_rank(config: SessionConfig, rank: int) -> Evaluation:
+    """Build the evaluation of another rank, which only takes part in the collective."""
+
+    def nothing(*ignored: Any) -> None:
+        return None
+
+    return Evaluation(
+        config.evaluation,
+        config.sla,
+        write=nothing,
+        log=nothing,
+        on_verdict=nothing,
+        configure=nothing,
+        rank=rank,
+    )

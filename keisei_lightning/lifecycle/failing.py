@@ -1,0 +1,72 @@
+"""What happens when something is raised inside the Trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from keisei_lightning.session import Session
+
+__all__ = ["fail"]
+
+
+def fail(session: Session, trainer: Any, exception: BaseException) -> None:
+    """Note the exception, and close where neither Hydra nor a ``with`` block would in time.
+
+    An ``Exception`` is left to whoever owns the job, because user code may catch it and go on;
+    with several ranks it is not, because Lightning kills rank 0 within 5 s of another's death.
+    """
+    session.mark()
+    session.failure = exception
+    session.in_training = False
+    signalled = session.guard is not None and session.guard.received is not None
+    if type(exception).__name__ == "SIGTERMException" or (signalled and _is_exit(exception)):
+        # Lightning's exception carries no code, so the process would end with 0.
+        exception.code = 128 + (_received(session) or signal.SIGTERM)  # type: ignore[attr-defined]
+    if trainer.world_size > 1:
+        with _observer_stopped(trainer) as children:
+            budget = session.config.close.ddp_failure_budget_s
+            session.close(
+                exception,
+                closed_by="on_exception",
+                budget_s=budget,
+                inside_trainer=True,
+                children=children,
+            )
+    elif not isinstance(exception, Exception):
+        session.close(exception, closed_by="on_exception", inside_trainer=True)
+
+
+def _is_exit(exception: BaseException) -> bool:
+    return isinstance(exception, SystemExit)
+
+
+def _received(session: Session) -> int | None:
+    return session.guard.received if session.guard is not None else None
+
+
+@contextlib.contextmanager
+def _observer_stopped(trainer: Any) -> Iterator[list[Any]]:
+    """Keep Lightning's child observer from killing us while we write; then end the children.
+
+    The observer reads ``launcher.procs``; empty, it has nobody to watch. The children are ours
+    to end afterwards, as Lightning would have.
+    """
+    launcher = getattr(trainer.strategy, "launcher", None)
+    procs = getattr(launcher, "procs", None)
+    watched: list[Any] = procs if isinstance(procs, list) else []
+    children = list(watched)
+    if children:
+        watched.clear()
+    try:
+        yield children
+    finally:
+        for child in children:
+            if child.poll() is None:
+                with contextlib.suppress(OSError):
+                    os.kill(child.pid, signal.SIGTERM)
+        if children:
+            watched.extend(children)

@@ -1,0 +1,145 @@
+"""A tiny real training, and what can be made to happen at each place of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
+
+from keisei_lightning import SessionCallback
+
+
+def happen(what: str) -> None:
+    """Let it happen here and now, to this process."""
+    if what == "exception":
+        raise ValueError("boom at the place")
+    if what == "cause_chain":
+        try:
+            raise KeyError("the inner cause")
+        except KeyError as error:
+            raise RuntimeError("the outer error") from error
+    if what == "exit0":
+        sys.exit(0)
+    if what == "exit3":
+        sys.exit(3)
+    if what == "os_exit":
+        os._exit(9)
+    if what == "swallowed_sigterm":
+        try:
+            send(signal.SIGTERM)
+        except SystemExit:
+            time.sleep(60)
+    if what in _SIGNALS:
+        number, twice = _SIGNALS[what]
+        if twice:
+            later = f"sleep 0.2; kill -{int(number)} {os.getpid()} 2>/dev/null"
+            subprocess.Popen(["sh", "-c", later], start_new_session=True)
+        send(number)
+
+
+_SIGNALS = {
+    "ctrl_c": (signal.SIGINT, False),
+    "ctrl_c_twice": (signal.SIGINT, True),
+    "sigterm": (signal.SIGTERM, False),
+    "sigterm_twice": (signal.SIGTERM, True),
+    "sighup": (signal.SIGHUP, False),
+    "sigkill": (signal.SIGKILL, False),
+}
+
+
+def send(number: int) -> None:
+    """Send a signal to this process and let it arrive."""
+    os.kill(os.getpid(), number)
+    for _ in range(10):
+        time.sleep(0.01)
+
+
+class Happening(Callback):
+    """Makes something happen at a place inside the Trainer."""
+
+    def __init__(self, what: str, place: str) -> None:
+        self.what, self.place = what, place
+
+    def at(self, place: str) -> None:
+        if place == self.place:
+            self.place = ""
+            happen(self.what)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.at("setup")
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: object) -> None:
+        self.at("sanity" if trainer.sanity_checking else "validation")
+
+
+class Model(LightningModule):
+    """One linear layer that tells the happening where it is."""
+
+    def __init__(self, happening: Happening, lr: float = 0.1) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+        self.happening, self.lr = happening, lr
+
+    def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+        if self.trainer.global_step == 2:
+            self.happening.at("step")
+            if self.happening.what == "should_stop":
+                self.trainer.should_stop = True
+        loss = self.layer(batch[0]).pow(2).mean()
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: list[torch.Tensor], index: int) -> None:
+        self.log("val/loss", self.layer(batch[0]).pow(2).mean())
+
+    def test_step(self, batch: list[torch.Tensor], index: int) -> None:
+        self.happening.at("test")
+        self.log("test/loss", self.layer(batch[0]).pow(2).mean())
+
+    def predict_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
+        self.happening.at("predict")
+        return self.layer(batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def loader(batches: int = 4) -> DataLoader:
+    return DataLoader(TensorDataset(torch.randn(batches * 2, 4)), batch_size=2)
+
+
+def life(what: str, place: str, **trainer: object) -> float:
+    """Fit, validate, test and predict, with something happening on the way."""
+    happening = Happening(what, place)
+    happening.at("before")
+    model = Model(happening)
+    options: dict[str, object] = {
+        "max_epochs": 2,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "log_every_n_steps": 1,
+        **trainer,
+    }
+    callbacks: list[Callback] = [SessionCallback(), happening, ModelCheckpoint()]
+    if what == "early_stopping":
+        callbacks.append(EarlyStopping("val/loss", patience=1, min_delta=1e9))
+        options["max_epochs"] = 20
+    if what == "max_time":
+        options.update(max_epochs=100_000, max_time={"seconds": 1})
+    runner = Trainer(callbacks=callbacks, **options)
+    runner.fit(model, loader(), loader(2))
+    happening.at("between")
+    loss = float(runner.callback_metrics["train/loss"])
+    runner.test(model, loader(2), verbose=False)
+    runner.predict(model, loader(2))
+    happening.at("after")
+    return loss
