@@ -40,7 +40,9 @@ class Follower:
     """Keeps one session's row up to date from a daemon thread of its own.
 
     The thread also cleans up: at the start and each ``cleanup_interval_s``. ``failures`` counts
-    what went wrong, ``lost`` the sessions that clean-ups wrote off. No method but :meth:`admit` raises, none waits for the database longer than it says. While the
+    what went wrong, ``lost`` the sessions that clean-ups wrote off.
+
+    No method but :meth:`admit` raises, none waits for the database longer than it says. While the
     database is locked, full or gone the newest record is kept, and written at the next beat.
 
     Args:
@@ -195,7 +197,7 @@ class Follower:
         self._ready.set()
         interval = self._config.cleanup_interval_s
         clean_at = time.monotonic() if interval > 0 else math.inf
-        pause, wait = _RETRY_S[0], _FOREVER_S
+        pause, wait = _RETRY_S[0], 1.0
         while True:
             self._awake.wait(wait)
             self._awake.clear()
