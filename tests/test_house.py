@@ -20,17 +20,23 @@ ROWS = (
     {"record", "errors", "config"},
     {
         *("naming", "run_directory", "effective_config", "redaction", "seeding", "provenance"),
-        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "faults"),
+        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "atomic_file"),
         *("tracking", "evaluation", "registry"),
     },
-    {"session", "bystander", "resume", "sweep", "opening", "closing", "loggers"},
+    {"session", "resume", "sweep", "hooks", "hydra_job"},
     {
         *("callback", "hydra_callback", "search_path", "hydra_plugins"),
         *("cli", "report", "testing"),
     },
 )
-FOR_ALL = {"redaction", "faults"}  # the rooms of row 1 that their neighbours may import
-SAME_ROOM = {"secret_forms": "redaction", "secret_names": "redaction"}  # rooms without a package
+FOR_ALL = {"redaction", "atomic_file"}  # the rooms of row 1 that their neighbours may import
+SAME_ROOM = {  # modules and packages that are part of the room of another name
+    "secret_forms": "redaction",
+    "secret_names": "redaction",
+    "plain_values": "effective_config",
+    "config_nodes": "effective_config",
+    "lifecycle": "session",
+}
 FORBIDDEN_NAMES = {"utils", "base", "manager", "helpers", "util", "common", "misc"}
 LONGEST_MODULE = 300
 LONG_ON_PURPOSE = {"keisei_lightning.record": 400}  # the words of the house, one dataclass each
