@@ -1,0 +1,8 @@
+"""What receives metrics: the journal first, then each tracker in its own thread."""
+
+from __future__ import annotations
+
+from keisei_lightning.tracking.journal import Entry, Journal, read_entries
+from keisei_lightning.tracking.tracking import Tracking, silent_logger
+
+__all__ = ["Entry", "Journal", "Tracking", "read_entries", "silent_logger"]
