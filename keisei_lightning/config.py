@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 # OmegaConf reads the annotations of these classes at run time and does not know "X | None".
-# ruff: noqa: UP007, UP045
+# ruff: noqa: UP045
 
 
 class TrackerKind(Enum):
@@ -110,7 +110,8 @@ class LimitConfig:
     after_step: int = 0  # steps before the limit counts
     grace: Optional[int] = None  # breaches in a row that are needed; null: the grace of all limits
     severity: Severity = Severity.error  # a warning is shown and recorded, never acted on
-    optional: bool = False  # a missing metric is fine
+    optional: bool = False  # a missing metric, or NaN, is fine
+    stage: Optional[str] = None  # validate or test; null: told by the name (val/, test/), else both
 
 
 @dataclass
