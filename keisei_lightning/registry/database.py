@@ -11,49 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
-from sqlalchemy import Connection, Engine, event, exc, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, Engine, exc, text
 
-from keisei_lightning.errors import SessionConfigError, SessionError, SessionLockError
+from keisei_lightning.errors import SessionError, SessionLockError
+from keisei_lightning.registry.engines import (
+    WRITING,
+    database_url,
+    make_private,
+    postgresql_engine,
+    sqlite_engine,
+)
 from keisei_lightning.registry.location import is_network
 from keisei_lightning.registry.schema import migrate
 
-__all__ = ["Database", "database_url"]
+__all__ = ["Database"]
 
 log = logging.getLogger(__name__)
-
-_WRITING = "keisei_writing"
-
-
-def database_url(target: str | os.PathLike[str]) -> URL:
-    """Return the URL of a database given as a URL or as the path of a SQLite file.
-
-    Raises:
-        SessionConfigError: The URL is of no database that the registry knows.
-    """
-    given = os.fspath(target)
-    if "://" not in given:
-        return URL.create("sqlite", database=os.path.abspath(os.path.expanduser(given)))
-    try:
-        url = make_url(given)
-    except exc.ArgumentError as error:
-        raise SessionConfigError(
-            "session.registry.url is no database URL; write sqlite:////path/to/sessions.db or "
-            "postgresql+psycopg://user@host/database"
-        ) from error
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
-        raise SessionConfigError(
-            f"session.registry.url: {url.drivername} is not supported; use sqlite:////path or "
-            "postgresql+psycopg://user@host/database"
-        )
-    if url.get_backend_name() == "sqlite" and (not url.database or url.database == ":memory:"):
-        raise SessionConfigError(
-            "session.registry.url names no SQLite file; write sqlite:////path/to/sessions.db"
-        )
-    return url
 
 
 class Database:
@@ -112,7 +85,7 @@ class Database:
         """
         with (
             self._explained(),
-            self._open().execution_options(**{_WRITING: True}).begin() as connection,
+            self._open().execution_options(**{WRITING: True}).begin() as connection,
         ):
             yield connection
 
@@ -163,9 +136,9 @@ class Database:
             if self._engine is not None and not self._replaced():
                 return self._engine
             self.close()
-            engine = self._sqlite() if self.path else self._postgresql()
+            engine = self._engine_of()
             try:
-                migrate(engine.execution_options(**{_WRITING: True}))
+                migrate(engine.execution_options(**{WRITING: True}))
             except BaseException:
                 engine.dispose()
                 raise
@@ -191,8 +164,9 @@ class Database:
         # A deleted SQLite file can be written to for ever without an error; nobody reads it.
         return self.path is not None and self._identity() != self._file
 
-    def _sqlite(self) -> Engine:
-        assert self.path is not None
+    def _engine_of(self) -> Engine:
+        if self.path is None:
+            return postgresql_engine(self.url, self.timeout_s, self._compare_clocks)
         make_private(self.path)
         network = is_network(self.path)
         if network and not self._hinted:
@@ -204,36 +178,7 @@ class Database:
                 self.path,
                 network,
             )
-        engine = sqlalchemy.create_engine(
-            self.url, pool_timeout=self.timeout_s, connect_args={"timeout": self.timeout_s}
-        )
-        event.listen(engine, "connect", _prepare_sqlite(network is not None))
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-
-    def _postgresql(self) -> Engine:
-        milliseconds = max(1, int(self.timeout_s * 1000))
-        settings = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
-        try:
-            engine = sqlalchemy.create_engine(
-                self.url,
-                pool_pre_ping=True,
-                pool_size=2,
-                pool_recycle=1800,
-                pool_timeout=self.timeout_s,
-                connect_args={
-                    "connect_timeout": max(2, int(self.timeout_s)),
-                    "tcp_user_timeout": milliseconds,
-                    "options": settings,
-                    "application_name": "keisei",
-                },
-            )
-        except ImportError as error:
-            raise SessionConfigError(
-                "a PostgreSQL registry needs psycopg: pip install keisei-lightning[postgres]"
-            ) from error
-        event.listen(engine, "connect", self._compare_clocks)
-        return engine
+        return sqlite_engine(self.url, self.timeout_s, wal=network is None)
 
     def _compare_clocks(self, connection: Any, _: Any) -> None:
         with connection.cursor() as cursor:
@@ -265,37 +210,3 @@ class Database:
         else:
             hint = "is there space left?"
         return SessionError(f"the registry {self} cannot be used ({words}); {hint}")
-
-
-def make_private(path: Path) -> None:
-    """Make the file and its folder for our eyes only, and keep the folder out of git."""
-    if path.exists():
-        return
-    folder = path.parent
-    if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        if folder.name == ".keisei":
-            with contextlib.suppress(OSError):
-                (folder / ".gitignore").write_text("*\n")
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _prepare_sqlite(network: bool) -> Callable[[Any, Any], None]:
-    def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # no hidden BEGIN of the driver's
-        cursor = connection.cursor()
-        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
-        if not network and mode != "wal":
-            # Fails while another process looks at the file; whoever comes next does it.
-            with contextlib.suppress(Exception):
-                cursor.execute("PRAGMA journal_mode=WAL").fetchone()
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        cursor.close()
-
-    return prepare
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get(_WRITING):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")

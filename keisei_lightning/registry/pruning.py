@@ -12,7 +12,7 @@ from pathlib import Path
 from keisei_lightning.errors import SessionError
 from keisei_lightning.record import SessionRecord
 from keisei_lightning.registry.retention import Doomed
-from keisei_lightning.registry.run_files import RECORD, read_run
+from keisei_lightning.registry.run_files import RECORD, is_pinned, read_run
 
 __all__ = ["Kept", "Pruned", "delete_run", "measure", "obstacle"]
 
@@ -55,6 +55,8 @@ def obstacle(record: SessionRecord, roots: Sequence[Path]) -> str | None:
         return f"{folder} is or goes through a link, or is no directory"
     if _holds_us(folder):
         return f"the current directory is in {folder}"
+    if is_pinned(folder):
+        return f"{folder} is pinned"
     return _claim_problem(record, folder) or _guests(folder)
 
 

@@ -16,7 +16,7 @@ from keisei_lightning.record import SessionRecord, damaged
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.liveness import seconds
 from keisei_lightning.registry.moments import iso
-from keisei_lightning.registry.run_files import RECORD, read_run
+from keisei_lightning.registry.run_files import RECORD, is_pinned, read_run
 from keisei_lightning.registry.tables import facts, read_record, sessions, text, upsert
 
 __all__ = ["Reindexed", "reindex", "run_directories"]
@@ -120,6 +120,7 @@ def _write(database: Database, records: list[SessionRecord]) -> int:
         with database.write() as connection:
             for record in records[start : start + _BATCH]:
                 row = facts(record, now=database.now())
+                row["pinned"] = row["pinned"] or is_pinned(record.directory)
                 stored = connection.execute(
                     select(sessions.c.record).where(sessions.c.id == row["id"])
                 ).scalar()

@@ -12,9 +12,10 @@ from pathlib import Path
 from keisei_lightning.errors import SessionError
 from keisei_lightning.record import SessionRecord, from_json, to_json
 
-__all__ = ["RECORD", "read_run", "write_run"]
+__all__ = ["RECORD", "is_pinned", "mark_pinned", "read_run", "write_run"]
 
 RECORD = "session.json"
+_PINNED = ".pinned"
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -61,3 +62,20 @@ def write_run(directory: Path | str, record: SessionRecord) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def mark_pinned(directory: str | None, pinned: bool) -> None:
+    """Write or remove the mark of a pinned run, where its directory can be written."""
+    if not directory:
+        return
+    mark = Path(directory) / _PINNED
+    with contextlib.suppress(OSError):
+        if not pinned:
+            mark.unlink(missing_ok=True)
+        elif (mark.parent / RECORD).exists():
+            mark.touch(mode=0o600)
+
+
+def is_pinned(directory: Path | str | None) -> bool:
+    """Whether the run directory bears the mark of a pinned run."""
+    return directory is not None and os.path.lexists(Path(directory) / _PINNED)
