@@ -134,7 +134,7 @@ def _judged(ending: Ending, exception: BaseException, inside_trainer: bool) -> E
             status=Status.INTERRUPTED,
             reason="keyboard_interrupt",
             signal="SIGINT",
-            exit_code=1 if inside_trainer or isinstance(exception, SystemExit) else 130,
+            exit_code=_code_after_ctrl_c(exception, inside_trainer),
         )
     if isinstance(exception, SystemExit):
         code = exit_code_of(exception)
@@ -148,6 +148,14 @@ def _judged(ending: Ending, exception: BaseException, inside_trainer: bool) -> E
     elif "SessionCapacityError" in names:
         reason = "capacity"
     return replace(ending, status=Status.FAILED, reason=reason, exit_code=1)
+
+
+def _code_after_ctrl_c(exception: BaseException, inside_trainer: bool) -> int:
+    if isinstance(exception, SystemExit):
+        return exit_code_of(exception)
+    if inside_trainer or not isinstance(exception, KeyboardInterrupt):
+        return 1
+    return 128 + signals.SIGINT
 
 
 def _from_ctrl_c(exception: BaseException) -> bool:

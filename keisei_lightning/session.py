@@ -67,6 +67,7 @@ class Session:
         self._closed = threading.Event()
         self._trainer: Callable[[], Any] = lambda: None
         self._place = Place()
+        self._logger: Any = None
         self._pid = os.getpid()
         self.fit_reason: Reason | None = None
         self.failure: BaseException | None = None  # what the Trainer reported last
@@ -198,7 +199,8 @@ class Session:
         if trainer is None or tracking is None:
             return
         for logger in trainer.loggers:
-            if not tracking.owns(logger):
+            # An adopted W&B run is fed by the tracking, as our own logger is.
+            if logger is not self._logger and not attaching.is_wandb(logger):
                 with self.parts.faults.guarded("a logger of yours"):
                     logger.log_metrics(dict(metrics), step)
 
@@ -305,7 +307,9 @@ class Session:
         if tracking is None or not attaching.wants_loggers(trainer):
             return
         tracking.adopt(trainer.loggers)
-        attaching.add_logger(trainer, tracking.logger(trainer.is_global_zero))
+        if self._logger is None:
+            self._logger = tracking.logger(trainer.is_global_zero)
+        attaching.add_logger(trainer, self._logger)
         tracking.start()
 
     @property

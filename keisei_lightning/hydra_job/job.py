@@ -149,7 +149,7 @@ def _pretend_single_run(session: Session, config: DictConfig) -> None:
     if "MULTIRUN" in str(config.hydra.mode):
         sys.argv[1:] = single_run(argv[1:], config)
     if cfg is not None:
-        with read_write(cfg), open_dict(cfg):
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.run.dir = str(config.hydra.runtime.output_dir)
 
     def restore(left: float) -> None:

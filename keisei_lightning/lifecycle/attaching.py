@@ -16,6 +16,7 @@ __all__ = [
     "add_logger",
     "device_name",
     "fit_facts",
+    "is_wandb",
     "place_checkpoints",
     "place_of",
     "share",
@@ -40,6 +41,11 @@ def add_logger(trainer: Any, logger: Any) -> None:
     """Put a logger behind the user's own, once."""
     if not any(present is logger for present in trainer.loggers):
         trainer.loggers = [*trainer.loggers, logger]
+
+
+def is_wandb(logger: Any) -> bool:
+    """Whether it is Lightning's WandbLogger, of either package name."""
+    return any(kind.__name__ == "WandbLogger" for kind in type(logger).__mro__)
 
 
 def place_checkpoints(trainer: Any, paths: RunDirectory, config: SessionConfig) -> None:

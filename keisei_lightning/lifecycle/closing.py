@@ -84,7 +84,7 @@ class Closing:
         session = self._session
         if self._inside:
             return session.place
-        if self._exception is not None and self._exception is not session.failure:
+        if self._exception is None or self._exception is not session.failure:
             return endings.outside(session.last_place)
         return session.last_place
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keisei_lightning import ranks, seeding
-from keisei_lightning.config import SessionConfig
+from keisei_lightning.config import SessionConfig, TrackingConfig
 from keisei_lightning.errors import SessionStateError
 from keisei_lightning.lifecycle import attaching
 from keisei_lightning.lifecycle.bystander import Bystander
@@ -123,11 +123,21 @@ class JoinedRank(Bystander):
         if self._located is None:
             return
         if attaching.wants_loggers(trainer):
-            from keisei_lightning.tracking import silent_logger
-
-            logger = silent_logger(self._located, journal=trainer.is_global_zero)
-            attaching.add_logger(trainer, logger)
+            attaching.add_logger(trainer, self._logger(trainer.is_global_zero))
         attaching.place_checkpoints(trainer, self.paths, self.config)
+
+    def _logger(self, journal: bool) -> Any:
+        """A logger for the callbacks that ask for one; on a spawned rank 0 it keeps the journal."""
+        from keisei_lightning.tracking import Tracking
+
+        tracking = Tracking.open(
+            TrackingConfig() if journal else self.config.tracking,
+            directory=self.directory,
+            session_id=self.id,
+            name=self.name,
+            redact=self.redactor.text,
+        )
+        return tracking.logger(global_zero=journal)
 
     def speak(self, trainer: Any, exception: BaseException) -> None:
         """Leave the last words of this rank."""

@@ -268,14 +268,16 @@ def _record(plan: Plan, redactor: Redactor, seed: int | None) -> SessionRecord:
 
 
 def _open_console(session: Session) -> None:
-    from keisei_lightning.console import Capture, attach_training_log
-
     parts = session.parts
     if parts.config.console.capture:
         with parts.faults.guarded("console capture"):
+            from keisei_lightning.console import Capture
+
             capture = Capture(session.paths.logs, parts.redactor.text)
             session.on_close("console capture", lambda left: capture.close())
     with parts.faults.guarded("training log"):
+        from keisei_lightning.console import attach_training_log
+
         log = attach_training_log(session.paths.logs, parts.redactor.text, session.id)
         session.on_close("training log", lambda left: log.close())
 
