@@ -64,7 +64,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _HASH_LENGTH = 8
 _LIMIT = 100
 # Folders that Hydra, and everybody, calls the same: they say nothing about a run.
-_GENERIC = frozenset({"outputs", "multirun", "output", "runs"})
+_GENERIC = frozenset({"outputs", "multirun", "output", "runs", "logs"})
 
 
 def make_id(prefix: str = "") -> str:
@@ -135,9 +135,12 @@ def name_from_directory(output_dir: str | PurePath, id: str) -> str:
         parts.insert(0, part)
         if not part[0].isdigit():
             break
-    told = "-".join(part for part in (_clean(part.replace(id, "")) for part in parts) if part)
-    told = told[: _LIMIT - len(id) - 1].rstrip("-._")
-    return f"{told}-{id}" if told else id
+    told = [part for part in (_clean(part.replace(id, "")).strip("-._") for part in parts) if part]
+    room = _LIMIT - len(id) - 1
+    while len(told) > 1 and len("-".join(told)) > room:
+        told.pop(0)  # what stands last is what tells one run from the next
+    words = "-".join(told)[:room].rstrip("-._")
+    return f"{words}-{id}" if words else id
 
 
 def register_resolvers() -> None:
