@@ -42,9 +42,8 @@ def chart(
     rows = _braille(dots, columns, height) if braille else _stars(dots, columns, height)
     side, corner, dash = ("│", "└", "─") if braille else ("|", "+", "-")
     lines = [f"{labels.get(i, ''):>{margin}} {side}{row.rstrip()}" for i, row in enumerate(rows)]
-    ends = number(left), number(right)
     lines.append(" " * margin + f" {corner}" + dash * columns)
-    lines.append(" " * (margin + 2) + ends[0] + ends[1].rjust(columns - len(ends[0])))
+    lines.append(" " * (margin + 2) + _ends(number(left), number(right), columns))
     return lines
 
 
@@ -58,6 +57,13 @@ def sparkline(values: Sequence[float], width: int, *, blocks: bool = True) -> st
     low, high = min(means), max(means)
     marks = _BARS if blocks else _ASCII
     return "".join(marks[round(_share(mean, low, high) * (len(marks) - 1))] for mean in means)
+
+
+def _ends(left: str, right: str, width: int) -> str:
+    """Return the labels of an axis: both if there is room and they differ, else one, else none."""
+    if left != right and len(left) + len(right) < width:
+        return left + right.rjust(width - len(left))
+    return left if len(left) <= width else ""
 
 
 def _mean(values: Sequence[float]) -> float:

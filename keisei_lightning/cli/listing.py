@@ -138,7 +138,7 @@ def fill(sheet: Sheet, entry: Entry, metrics: Sequence[str], now: datetime) -> N
     ending = record.ending
     sheet.add(
         wording.one_line(record.id),
-        "" if sheet.sparse and record.name == record.id else wording.one_line(record.name),
+        wording.one_line(record.name),
         Text(record.status.value, style=status_style(record.status)),
         Text(liveness or "", style=status_style(liveness or "")),
         wording.percent(progress.percent) if progress else "",

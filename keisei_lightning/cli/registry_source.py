@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,11 @@ from typing import TYPE_CHECKING
 from keisei_lightning.cli.selection import Entry, Query, matches, pattern, pick
 from keisei_lightning.cli.source import (
     checked_directories,
-    entry_of,
-    read_run,
+    liveness_of,
     run_directories,
 )
 from keisei_lightning.cli.trouble import NothingFoundError, UsageError
-from keisei_lightning.errors import SessionNotFoundError
+from keisei_lightning.errors import SessionError, SessionNotFoundError
 from keisei_lightning.record import SessionRecord
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class RegistrySource:
             known = pick(reference, self.entries(Query()))
             found = self.registry.entry(known.record.id)
         record = found.record
-        own = read_run(Path(record.directory)) if record.directory else record
-        if own.id != record.id or own.attempt < record.attempt:
+        own = _own_word(record)
+        if own is None or own.id != record.id or own.attempt < record.attempt:
             return Entry(record, found.liveness, found.pinned)
-        return Entry(own, entry_of(own).liveness, found.pinned)
+        return Entry(own, liveness_of(own), found.pinned)
 
     def store(self, record: SessionRecord) -> None:
         """Note a record that has changed in its run directory."""
@@ -133,6 +133,17 @@ def _relink(folder: Path, record: SessionRecord) -> None:
     from keisei_lightning.run_directory import RunDirectory, link_status
 
     link_status(RunDirectory(folder), record)
+
+
+def _own_word(record: SessionRecord) -> SessionRecord | None:
+    """Return what the run directory says of the session; ``None`` if it cannot be read here."""
+    from keisei_lightning.registry.run_files import read_run
+
+    try:
+        own = read_run(record.directory)
+    except SessionError:
+        return None
+    return own and dataclasses.replace(own, directory=record.directory)
 
 
 def _settings() -> dict[str, float]:

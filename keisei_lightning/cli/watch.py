@@ -150,7 +150,7 @@ def _cells(entry: Entry, now: datetime, ascii_only: bool) -> list[Text | str]:
     drawn = "" if share is None else bar(share, BAR, ascii_only=ascii_only)
     return [
         wording.one_line(record.id),
-        "" if record.name == record.id else wording.one_line(record.name),
+        wording.one_line(record.name),
         Text(word, style=status_style(word)),
         Text(drawn, style=status_style(word)),
         wording.percent(progress.percent) if progress else "",
