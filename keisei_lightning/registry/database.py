@@ -36,6 +36,7 @@ class Database:
         target: A SQLAlchemy URL, or the path of a SQLite file (made with its folder, mode 0600).
         timeout_s: Seconds to wait for a connection, a lock or an answer.
         clock: Seconds since 1970; the times in a PostgreSQL are told by its own clock.
+        hold: Keep connections to a server open between uses.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Database:
         *,
         timeout_s: float = 5.0,
         clock: Callable[[], float] = time.time,
+        hold: bool = True,
     ) -> None:
         self.url = database_url(target)
         self.dialect = self.url.get_backend_name()
         self.path = Path(self.url.database or "") if self.dialect == "sqlite" else None
         self.timeout_s = timeout_s
         self._clock = clock
+        self._hold = hold
         self._ahead_s = 0.0
         self._engine: Engine | None = None
         self._file: tuple[int, int] | None = None
@@ -166,7 +169,9 @@ class Database:
 
     def _engine_of(self) -> Engine:
         if self.path is None:
-            return postgresql_engine(self.url, self.timeout_s, self._compare_clocks)
+            return postgresql_engine(
+                self.url, self.timeout_s, self._compare_clocks, hold=self._hold
+            )
         make_private(self.path)
         network = is_network(self.path)
         if network and not self._hinted:

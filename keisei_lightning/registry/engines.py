@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event, exc
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
 
 from keisei_lightning.errors import SessionConfigError
 
@@ -60,33 +61,46 @@ def sqlite_engine(url: URL, timeout_s: float, *, wal: bool) -> Engine:
     return engine
 
 
-def postgresql_engine(url: URL, timeout_s: float, connected: Callable[[Any, Any], None]) -> Engine:
+def postgresql_engine(
+    url: URL, timeout_s: float, connected: Callable[[Any, Any], None], *, hold: bool
+) -> Engine:
     """Return connections to a PostgreSQL; ``connected`` is called with each new one.
+
+    ``hold`` keeps them open between uses; a server has not enough of them for hundreds of runs.
 
     Raises:
         SessionConfigError: psycopg is not installed.
     """
-    milliseconds = max(1, int(timeout_s * 1000))
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if hold:
+        pool = {
+            "pool_pre_ping": True,
+            "pool_size": 2,
+            "pool_recycle": 1800,
+            "pool_timeout": timeout_s,
+        }
     try:
-        engine = sqlalchemy.create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_size=2,
-            pool_recycle=1800,
-            pool_timeout=timeout_s,
-            connect_args={
-                "connect_timeout": max(2, int(timeout_s)),
-                "tcp_user_timeout": milliseconds,
-                "options": f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}",
-                "application_name": "keisei",
-            },
-        )
+        engine = sqlalchemy.create_engine(url, connect_args=_bounds(url, timeout_s), **pool)
     except ImportError as error:
         raise SessionConfigError(
             "a PostgreSQL registry needs psycopg: pip install keisei-lightning[postgres]"
         ) from error
     event.listen(engine, "connect", connected)
     return engine
+
+
+def _bounds(url: URL, timeout_s: float) -> dict[str, Any]:
+    """Return what bounds each wait for the server; what the URL says itself comes first."""
+    milliseconds = max(1, int(timeout_s * 1000))
+    given = url.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)
+    bounds = {
+        "connect_timeout": max(2, int(timeout_s)),
+        "tcp_user_timeout": milliseconds,
+        "application_name": "keisei",
+    }
+    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds} {options}"
+    return {"options": limits, **{k: v for k, v in bounds.items() if k not in url.query}}
 
 
 def make_private(path: Path) -> None:

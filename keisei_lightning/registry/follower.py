@@ -266,7 +266,9 @@ class Follower:
             from keisei_lightning.registry.store import Registry
 
             config = dataclasses.replace(self._config, observers=[])  # they are told by us
-            self._registry = Registry(None, config, cwd=self._cwd, relink=self._relink)
+            self._registry = Registry(
+                None, config, cwd=self._cwd, relink=self._relink, hold_connections=False
+            )
         return self._registry
 
     def _leave(self) -> None:

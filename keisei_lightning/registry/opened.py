@@ -36,11 +36,14 @@ class Opened:
         clock: Callable[[], float] = time.time,
         machine: Callable[[], Machine] = this_machine,
         relink: Relink | None = None,
+        hold_connections: bool = True,
     ) -> None:
         self._config = settings(config)
         start = Path(cwd) if cwd is not None else None
         target = url or self._config.url or default_database(start)
-        self._database = Database(target, timeout_s=self._config.timeout_s, clock=clock)
+        self._database = Database(
+            target, timeout_s=self._config.timeout_s, clock=clock, hold=hold_connections
+        )
         self._machine = machine
         self._relink = relink
         self._locks = Locks(self._database, machine)

@@ -114,7 +114,7 @@ class Rows(Opened):
             self._dispatcher.publish(Event(EventType.REMOVED, before, self.now))
         return removed
 
-    def update(self, id: str, **changes: Any) -> SessionRecord:
+    def update(self, id: str, /, **changes: Any) -> SessionRecord:
         """Change fields of a session in one transaction and return the new record.
 
         A final ``status`` without ``ended_at`` ends the session now.

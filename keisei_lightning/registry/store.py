@@ -44,6 +44,7 @@ class Registry(Listing):
         clock: Seconds since 1970.
         machine: The facts that liveness is judged by.
         relink: Called with a run's directory and record after a clean-up has marked it lost.
+        hold_connections: Keep connections to a server open between calls.
     """
 
     def admit(

@@ -194,7 +194,8 @@ def upsert(dialect: str, status: Status, *, force: bool = False) -> Insert:
         },
         where=true() if force else or_(sessions.c.attempt < new.attempt, same_attempt),
     )
-    return statement
+    # Whether the row was taken is told by the number of rows; of an INSERT it is dropped else.
+    return statement.execution_options(preserve_rowcount=True)
 
 
 @cache
