@@ -61,10 +61,12 @@ def fake_git(folder: Path, script: str) -> None:
     os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 
-def processes(file: Path) -> list[psutil.Process]:
-    """Return those of the processes noted in a file that still run."""
-    pids = {int(pid) for pid in file.read_text().split()}
-    return [process for process in psutil.process_iter() if process.pid in pids]
+def runs(pid: str) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # Commit and branch
@@ -166,8 +168,12 @@ def test_a_git_that_hangs_is_left(tmp_path, script):
     assert git_facts(top, timeout_s=0.5) is None
     assert git_diff(top, str, timeout_s=0.5) is None
     assert time.monotonic() - started < 20
-    _, alive = psutil.wait_procs(processes(tmp_path / "pids"), timeout=10)
-    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+    started_here = (tmp_path / "pids").read_text().split()
+    deadline = time.monotonic() + 10
+    while any(map(runs, started_here)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert started_here
+    assert not any(map(runs, started_here))
 
 
 def test_a_repository_that_a_hook_points_to_is_not_ours(tmp_path, monkeypatch):

@@ -260,6 +260,14 @@ def test_an_ended_session_is_left_alone_on_request(tmp_path):
     assert "completed" in taken.note
 
 
+def test_another_job_of_a_sweep_is_no_next_attempt(tmp_path):
+    """Jobs whose directories collide keep apart; the same job of a repeated sweep goes on."""
+    first = claim(tmp_path / "run", record("one", job_num=0))
+    write_record(first.directory, first.record.end(Ending(Status.FAILED, "exit"), at=NOW))
+    assert claim(tmp_path / "run", record("two", job_num=1)).directory.path.name == "run-two"
+    assert claim(tmp_path / "run", record("three", job_num=0)).record.attempt == 2
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b'{"id": 3}'])
 def test_a_damaged_record_is_set_aside(tmp_path, content):
     """Damage costs nobody a run: the file is kept under another name, and the note says so."""

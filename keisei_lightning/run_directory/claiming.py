@@ -53,8 +53,9 @@ def claim(
 
     Of any number of processes that want the same directory at once, one gets it; each other gets
     a sibling ``<directory>-<id>``. A directory whose session has ended or died is taken for that
-    session's next attempt: its old record stays as ``session.attempt-<n>.json``. A record that
-    cannot be read is set aside as ``session.damaged-<n>.json``.
+    session's next attempt, except by another job of a sweep: the old record stays as
+    ``session.attempt-<n>.json``. A record that cannot be read is set aside as
+    ``session.damaged-<n>.json``.
 
     Args:
         wanted: The run directory; made with its parents.
@@ -117,13 +118,19 @@ def _claim_here(
             kept = _set_aside(directory)
             note = f"{error}; it was set aside as {kept.name}"
         else:
-            if not resume or (not holder.status.is_final and is_alive(holder)):
+            over = holder.status.is_final or not is_alive(holder)
+            if not (resume and over and _same_job(holder, record)):
                 return holder
             return _next_attempt(directory, record, holder, alone)
         fresh = record.update(directory=str(path))
         if create_exclusive(directory.record, encoded(fresh)):
             return Claim(directory, fresh, note=note)
         return read_record(directory.record)
+
+
+def _same_job(one: SessionRecord, other: SessionRecord) -> bool:
+    # Jobs of a sweep whose directories collide are no attempts of each other.
+    return None in (one.job_num, other.job_num) or one.job_num == other.job_num
 
 
 def _next_attempt(
