@@ -54,11 +54,12 @@ _PAIR_HINT = re.compile(
     r"(?i)pass|pwd|secret|token|key|cred|auth|bearer|cookie|netrc|dsn|webhook|string"
 )
 _PAIR = re.compile(
-    r"(?P<key>(?<![\w.-])-{0,2}[A-Za-z_][\w.-]*)(?P<sep>[\"']?\s*[=:]\s*|(?<!=)\s+(?![-=:]))"
+    r"(?P<key>(?<![\w.-])-{0,2}[A-Za-z_][\w.-]*)(?P<sep>[\"']?\s*(?::=|[=:])(?!=)\s*|(?<!=)\s+(?![-=:]))"
     r"(?P<value>\"(?:\\.|[^\"\\])*\"?|'(?:\\.|''|[^'\\])*'?"
     r"|\$\{[^{}\s]*\}|[^\s,;&\"'}\])]+)"
 )
 _HARMLESS = re.compile(r"(?i)|true|false|none|null|nil|\?\?\?|\*+|-?[\d.]{1,3}|\$\{[\w.:]+\}|\$\w+")
+_CODE = re.compile(r"[A-Za-z_][\w.]*[(\[]")
 _PATH = re.compile(r"(?:~|\.{1,2})?/[\w.\-/ ]*")
 
 
@@ -148,9 +149,13 @@ class Redactor:
             return False
         if _harmless(bare) or bare == REDACTED or not self.hides(key):
             return False
-        # "unexpected token: identifier" is prose; a secret after a colon is quoted or has a digit.
-        prose = ":" in separator and is_secret_key(key) and len(words(key)) == 1
-        return not prose or key.lower().startswith("pass") or bare != value or _has_digit(bare)
+        if bare != value:  # quoted
+            return True
+        if _last_part(bare) == _last_part(key) or _CODE.match(bare):  # f(token=self.token)
+            return False
+        # "unexpected token: identifier" is prose, token=word code; a token has a digit in it.
+        prose = not separator.isspace() and is_secret_key(key) and len(words(key)) == 1
+        return not prose or key.lower().startswith("pass") or _has_digit(bare)
 
     def _tree(self, value: Any, path: str, secret: bool, depth: int) -> Any:
         if depth > _MAX_DEPTH:
@@ -244,3 +249,7 @@ def _harmless(value: str) -> bool:
 
 def _has_digit(value: str) -> bool:
     return any(character.isdigit() for character in value)
+
+
+def _last_part(name: str) -> str:
+    return re.split(r"[.-]", name)[-1].lower()

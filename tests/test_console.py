@@ -502,7 +502,7 @@ ENDED = RECORD.update(
 def test_start_lines_say_what_matters() -> None:
     """The banner names the session, whether it is resumed, its seed (0 is one) and its tracker."""
     lines = dict(start_lines(RECORD, resumed=True, tracker_note="no key"))
-    assert lines["name"] == "lr=0.1 [red]bold[/red] [31mx"
+    assert lines["name"] == "lr=0.1 [red]bold[/red] x"
     assert lines["id"] == "amber-finch-7k3q (resumed, attempt 2)"
     assert lines["seed"] == "0"
     assert lines["device"] == "cuda x 2"

@@ -218,6 +218,9 @@ def test_json_credentials_hide_only_their_secret_fields() -> None:
         ("Invalid token: abc123", "abc123"),
         ("run.py --token s3cr3t --lr 1", "s3cr3t"),
         ("export HF_TOKEN=abc;python x", "abc"),
+        ('+api_key = "abcdef"', "abcdef"),
+        ('+    token="abcdef",', "abcdef"),
+        ("secret = ab12cd34", "ab12cd34"),
     ],
 )
 def test_known_shapes_and_pairs_are_hidden_in_text(text: str, secret: str) -> None:
@@ -239,6 +242,9 @@ def test_known_shapes_and_pairs_are_hidden_in_text(text: str, secret: str) -> No
         "http://localhost:8080/a@b",
         "risk-learn-examples-Digits-2024 sk-learn-examples-digits",
         "the bearer of responsibility",
+        "+    if token == eos and token != pad and (token := step(x)):",
+        "+    token = tokens[i]; encode(token=token, api_key=api_key, hf_token=self.hf_token)",
+        '+    password = getpass("who"); api_key = os.environ["X"]',
         "token=None password=??? secret=${secret}",
         "Epoch 3: 100%|██████| 12/12 [00:01<00:00, 9.5it/s, v_num=0, train/loss=0.123]",
         "wandb/run-20260101_000000-abcd1234",

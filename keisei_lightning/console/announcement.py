@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,7 @@ _log = logging.getLogger(__name__)
 Lines = list[tuple[str, str]]
 _MAX_METRICS = 6
 _MAX_WIDTH = 110
+_ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 _COLOURS = {
     Status.COMPLETED: "green",
     Status.RUNNING: "cyan",
@@ -184,7 +186,7 @@ def _clean(lines: Iterable[tuple[str, Any]]) -> Lines:
 
 def _printable(text: str) -> str:
     # No control and no direction characters: a name must not repaint the terminal.
-    kept = (" " if char in "\n\r\t" else char for char in text)
+    kept = (" " if char in "\n\r\t" else char for char in _ESCAPE.sub("", text))
     return "".join(char for char in kept if unicodedata.category(char) not in ("Cc", "Cf", "Cs"))
 
 

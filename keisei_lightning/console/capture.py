@@ -122,13 +122,14 @@ class _Sink:
             _inside.busy = False
 
     def _write(self, lines: list[str]) -> str | None:
-        return self._file.write([shown for line in lines if (shown := self._hidden(line)) != "\0"])
+        shown = [self._shown(line) for line in lines]
+        return self._file.write([line for line in shown if line is not None])
 
-    def _hidden(self, line: str) -> str:
+    def _shown(self, line: str) -> str | None:
         # A private key has many lines, and no single one of them tells.
         if self._pem_lines:
             self._pem_lines = 0 if "-----END " in line else self._pem_lines - 1
-            return "\0"
+            return None
         if "-----BEGIN " in line and "PRIVATE KEY" in line and "-----END " not in line:
             self._pem_lines = _MAX_PEM_LINES
         return self._redact(line)
