@@ -1,7 +1,8 @@
 # Needs only python3 (>= 3.11) and make. Every target shares one environment, .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest -q
+# One thread: several trainings run side by side, and their threads would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 .PHONY: demo test test-long test-all lint format bench clean
 

@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--directory", help="run directory; without it, train_out/<name>")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # more threads only slow down a model this small
     with open_session(directory=args.directory, seed=args.seed, name="digits"):
         train, val, test = digit_loaders()
         trainer = Trainer(
