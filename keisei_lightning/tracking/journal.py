@@ -210,10 +210,9 @@ def as_number(value: Any) -> float | None:
             return math.inf if value > 0 else -math.inf
     if isinstance(value, (str, bytes)) or not isinstance(value, SupportsFloat):
         return None
-    if math.prod(getattr(value, "shape", ())) != 1:
-        return None
+    item = getattr(value, "item", None)  # float() of an array or of a tensor with grad warns
     try:
-        return float(value)
+        return float(item() if callable(item) else value)
     except Exception:
         return None
 

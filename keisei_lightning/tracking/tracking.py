@@ -51,9 +51,11 @@ class Tracking:
         self._waited = False
         self._started = False
         self._closing = False
+        self._told: tuple[Tracker, ...] = ()
         self._adopted: list[Any] = []
         self._front: Any = None
         self._params: dict[str, Any] = {}
+        self._feeds: list[Feed] = []
         self._feeds = [self._feed(self._sink(kind)) for kind in kinds]
 
     @classmethod
@@ -254,7 +256,9 @@ class Tracking:
 
     def _on_change(self) -> None:
         # Whoever closes us reads the facts himself, and may hold the lock of the record.
-        if not self._closing:
+        facts = self.facts
+        if not self._closing and facts != self._told:
+            self._told = facts
             self._tell()
 
     def _sink(self, kind: str) -> Sink:

@@ -79,6 +79,7 @@ def payload(entry: Entry, *, media_only: bool = False) -> dict[str, Any]:
         values[STEP] = entry.step
     if entry.epoch is not None:
         values["epoch"] = entry.epoch
+    values["_timestamp"] = entry.time  # it may have waited in the queue
     return values
 
 
