@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from keisei_lightning.evaluation.result import EvaluationResult
     from keisei_lightning.hydra_callback import HydraSessionCallback
-    from keisei_lightning.lifecycle.opening import open_session
+    from keisei_lightning.lifecycle.block import open_session
     from keisei_lightning.record import SessionRecord, Status, Violation
     from keisei_lightning.registry.store import Registry
     from keisei_lightning.session import Session, current_session
@@ -60,7 +60,7 @@ _HOMES = {
     "Status": "record",
     "Violation": "record",
     "current_session": "session",
-    "open_session": "lifecycle.opening",
+    "open_session": "lifecycle.block",
 }
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from keisei_lightning.ending import fit_reason
 from keisei_lightning.errors import SessionError
 from keisei_lightning.lifecycle import attaching
-from keisei_lightning.lifecycle.beating import begin_following
 from keisei_lightning.lifecycle.bystander import Bystander
 from keisei_lightning.lifecycle.presentation import show_opening
 from keisei_lightning.session import Session, peek
@@ -37,7 +36,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SessionConfigError: A setting is wrong.
     """
-    from keisei_lightning.lifecycle.opening import settings
+    from keisei_lightning.lifecycle.settings import settings
 
     settings(dict(given))
     return dict(given)
@@ -53,8 +52,7 @@ def on_setup(trainer: Any, module: Any, given: Mapping[str, Any]) -> None:
         session = _session_for(given)
         session.attach(trainer, module)
         if isinstance(session, Session):
-            begin_following(session)
-            show_opening(session)
+            show_opening(session, trainer)
     except SessionError:
         raise
     except Exception:
@@ -93,6 +91,7 @@ def on_train_end(trainer: Any) -> None:
             evaluation = session.parts.evaluation
             by_sla = evaluation is not None and evaluation.stopped_by_sla
             session.fit_reason = fit_reason(attaching.fit_facts(trainer, stopped_by_sla=by_sla))
+            session.best = attaching.best_scores(trainer)
             session.mark()
     if guard is not None:
         guard.check()

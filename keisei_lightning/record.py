@@ -103,10 +103,18 @@ class Liveness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """When the process last gave a sign of life, and when it promised the next (seconds)."""
+    """When the process last gave a sign of life, and when it promised the next (seconds).
+
+    What it took of the machine then: CPU in percent of one core, memory in MB, GPU in percent;
+    absent when unknown.
+    """
 
     at: str
     expect_next_in_s: float
+    cpu_percent: float | None = None
+    rss_mb: float | None = None
+    gpu_memory_mb: float | None = None
+    gpu_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

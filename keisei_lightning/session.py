@@ -11,43 +11,25 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keisei_lightning import ranks, seeding
+from keisei_lightning import seeding
 from keisei_lightning.config import SessionConfig
-from keisei_lightning.errors import SessionError, SessionStateError
+from keisei_lightning.errors import SessionStateError
 from keisei_lightning.lifecycle import attaching, closing
 from keisei_lightning.lifecycle.bystander import Bystander
-from keisei_lightning.lifecycle.faults import Faults
+from keisei_lightning.lifecycle.parts import Parts
+from keisei_lightning.lifecycle.record_keeper import RecordKeeper
+from keisei_lightning.lifecycle.summary import summary
 from keisei_lightning.record import Ending, Place, Reason, SessionRecord, Status
-from keisei_lightning.redaction import Redactor
-from keisei_lightning.run_directory import RunDirectory, link_status, write_record
+from keisei_lightning.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from keisei_lightning.evaluation.evaluation import Evaluation
     from keisei_lightning.signals import SignalGuard
-    from keisei_lightning.tracking import Tracking
 
-__all__ = ["Parts", "Session", "current_session", "now", "peek", "set_current"]
-
-
-@dataclass
-class Parts:
-    """What opening put together; absent parts were turned off or failed."""
-
-    config: SessionConfig
-    redactor: Redactor
-    faults: Faults
-    guard: SignalGuard | None = None
-    tracking: Tracking | None = None
-    evaluation: Evaluation | None = None
-    push: Callable[[SessionRecord], None] | None = None
-    effective: Mapping[str, Any] | None = None
-    refusal: SessionError | None = None
-    banner_shown: bool = False
+__all__ = ["Session", "current_session", "peek", "set_current"]
 
 
 class Session:
@@ -58,16 +40,15 @@ class Session:
 
     def __init__(self, record: SessionRecord, directory: RunDirectory, parts: Parts) -> None:
         self.parts = parts
-        self._record = record
         self._directory = directory
-        self._lock = threading.RLock()
+        self._keeper = RecordKeeper(record, directory, parts)
+        self._gate = threading.Lock()
         self._undo: list[tuple[str, Callable[[float], object]]] = []
         self._started = time.monotonic()
-        self._closing = False
-        self._closed = threading.Event()
         self._trainer: Callable[[], Any] = lambda: None
         self._place = Place()
-        self._logger: Any = None
+        self.logger: Any = None  # ours among the loggers of the Trainer
+        self.best: dict[str, float] = {}  # the best value of each metric a checkpoint monitors
         self._pid = os.getpid()
         self.fit_reason: Reason | None = None
         self.failure: BaseException | None = None  # what the Trainer reported last
@@ -96,8 +77,7 @@ class Session:
     @property
     def record(self) -> SessionRecord:
         """The record as it stands now; a frozen copy."""
-        with self._lock:
-            return self._record
+        return self._keeper.record
 
     @property
     def directory(self) -> Path:
@@ -141,22 +121,7 @@ class Session:
 
     def summary(self) -> dict[str, Any]:
         """The facts people ask for first: name, id, directory, seed, device, status, run time."""
-        record = self.record
-        return {
-            "id": record.id,
-            "name": record.name,
-            "directory": str(self.directory),
-            "status": record.status.value,
-            "pid": record.pid,
-            "seed": record.seed,
-            "device": record.device,
-            "started_at": record.started_at,
-            "ended_at": record.ended_at,
-            "run_time": _clock(record.duration_s or time.monotonic() - self._started),
-            "argv": list(record.argv),
-            "trackers": [tracker.kind for tracker in record.trackers],
-            "exit_code": record.ending.exit_code if record.ending else None,
-        }
+        return summary(self.record, self.elapsed_s)
 
     # What a user does
 
@@ -193,21 +158,9 @@ class Session:
                 metrics, step=place.step if step is None else step, epoch=place.epoch
             )
 
-    def log_to_others(self, metrics: Mapping[str, float], step: int | None) -> None:
-        """Log metrics of ours to the loggers that the user gave the Trainer."""
-        trainer, tracking = self.trainer, self.parts.tracking
-        if trainer is None or tracking is None:
-            return
-        for logger in trainer.loggers:
-            # An adopted W&B run is fed by the tracking, as our own logger is.
-            if logger is not self._logger and not attaching.is_wandb(logger):
-                with self.parts.faults.guarded("a logger of yours"):
-                    logger.log_metrics(dict(metrics), step)
-
     def add_artifact(self, key: str, path: str | Path) -> None:
         """Note a file under a key in the record; the same key again replaces it."""
-        with self._lock:
-            self.change(artifacts={**self._record.artifacts, key: str(path)})
+        self._keeper.add("artifacts", {key: str(path)})
 
     # What the callbacks and parts do
 
@@ -217,29 +170,19 @@ class Session:
         Raises:
             SessionStateError: The status change is not allowed.
         """
-        with self._lock:
-            before = self._record.status
-            self._record = self._record.update(**changes)
-            moved = self._record.status is not before
-        self.save()
-        if moved:
-            link_status(self._directory, self.record)
+        self._keeper.change(**changes)
 
     def save(self) -> None:
-        """Write the record; what cannot be written now is written at the next beat."""
-        parts = self.parts
-        with self._lock:
-            tracking = parts.tracking
-            facts: dict[str, Any] = {"warnings": parts.faults.counts}
-            if tracking is not None:
-                facts["metrics"] = {**self._record.metrics, **tracking.last}
-                facts["trackers"] = tracking.facts
-            self._record = self._record.update(**facts)
-            with parts.faults.guarded("record could not be written"):
-                write_record(self._directory, self._record)
-        if parts.push is not None:
-            with parts.faults.guarded("registry"):
-                parts.push(self.record)
+        """Write the record with what the trackers say now."""
+        self._keeper.save()
+
+    def end(self, ending: Ending) -> None:
+        """Write the ending.
+
+        Raises:
+            SessionStateError: There is one already.
+        """
+        self._keeper.end(ending, self.elapsed_s)
 
     def on_close(self, name: str, undo: Callable[[float], object]) -> None:
         """Add a step of the close; it gets the seconds that are left of the budget."""
@@ -287,35 +230,14 @@ class Session:
         """
         if self.parts.refusal is not None:
             raise self.parts.refusal
-        record, faults = self.record, self.parts.faults
         self._trainer = weakref.ref(trainer)  # kept alive by the user, not by us
         self.in_training = self.evaluating = False
-        identity = ranks.Identity(
-            record.id, record.name, str(self.directory), record.seed, record.attempt, os.getpid()
-        )
-        with faults.guarded("ranks"):
-            attaching.share(identity, trainer)
-        with faults.guarded("loggers"):
-            self._add_loggers(trainer)
-        with faults.guarded("checkpoint folder"):
-            attaching.place_checkpoints(trainer, self.paths, self.config)
-        with faults.guarded("record"):
-            self.change(world_size=int(trainer.world_size), device=attaching.device_name(trainer))
-
-    def _add_loggers(self, trainer: Any) -> None:
-        tracking = self.parts.tracking
-        if tracking is None or not attaching.wants_loggers(trainer):
-            return
-        tracking.adopt(trainer.loggers)
-        if self._logger is None:
-            self._logger = tracking.logger(trainer.is_global_zero)
-        attaching.add_logger(trainer, self._logger)
-        tracking.start()
+        attaching.attach(self, trainer)
 
     @property
     def is_open(self) -> bool:
         """Whether the ending is still to be written."""
-        return not self._closing
+        return not self._gate.locked()
 
     @property
     def is_mine(self) -> bool:
@@ -340,10 +262,8 @@ class Session:
             inside_trainer: Whether a Trainer is running.
             children: The processes of the other ranks, where Lightning started them.
         """
-        with self._lock:
-            if self._closing or not self.is_mine:
-                return
-            self._closing = True
+        if not self.is_mine or not self._gate.acquire(blocking=False):
+            return
         ending = closing.Closing(self, exception, closed_by, inside_trainer, children)
         with contextlib.ExitStack() as stack:
             if self.guard is not None:
@@ -353,19 +273,6 @@ class Session:
             finally:
                 if _current is self:
                     set_current(None)
-                self._closed.set()
-
-    def end(self, ending: Ending) -> None:
-        """Write the ending.
-
-        Raises:
-            SessionStateError: There is one already.
-        """
-        with self._lock:
-            duration = round(self.elapsed_s, 3)
-            self._record = self._record.end(ending, at=now(), duration_s=duration)
-        self.save()
-        link_status(self._directory, self.record)
 
     def die(self, signal: Any) -> None:
         """The deadline after a signal: end what can be ended, and leave the process at once."""
@@ -407,14 +314,3 @@ def peek() -> Session | Bystander | None:
     if isinstance(_current, Session) and not _current.is_mine:
         return None
     return _current
-
-
-def now() -> str:
-    """The time as it stands in a record: ISO 8601 in UTC."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour:02d}:{minute:02d}:{second:02d}"

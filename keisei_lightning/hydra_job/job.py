@@ -26,7 +26,7 @@ def check_early(seed: Any, sla: Any) -> None:
     Raises:
         SessionConfigError: The seed or a limit makes no sense.
     """
-    from keisei_lightning.lifecycle.opening import settings
+    from keisei_lightning.lifecycle.settings import settings
 
     if seed is None and sla is None:
         return
@@ -40,7 +40,8 @@ def begin_job(config: DictConfig) -> None:
     swallows what its callbacks raise.
     """
     from keisei_lightning.lifecycle.joining import enter, joins
-    from keisei_lightning.lifecycle.opening import open_plan, settings
+    from keisei_lightning.lifecycle.opening import open_plan
+    from keisei_lightning.lifecycle.settings import settings
 
     set_current(None)
     try:
@@ -98,6 +99,7 @@ def _plan(config: DictConfig, settled: Any) -> Any:
         job_num=_job_num(hydra) if sweeping else None,
         overrides=overrides,
         task_config=_task(config),
+        cwd=Path(str(hydra.runtime.cwd)),
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keisei_lightning import ranks
 from keisei_lightning.config import SessionConfig
@@ -12,16 +14,48 @@ from keisei_lightning.ending import FitFacts
 from keisei_lightning.record import Place
 from keisei_lightning.run_directory import RunDirectory
 
+if TYPE_CHECKING:
+    from keisei_lightning.session import Session
+
 __all__ = [
     "add_logger",
+    "attach",
+    "best_scores",
     "device_name",
     "fit_facts",
     "is_wandb",
+    "log_to_others",
     "place_checkpoints",
     "place_of",
     "share",
     "wants_loggers",
 ]
+
+
+def attach(session: Session, trainer: Any) -> None:
+    """Give a Trainer the session's identity, loggers and folder; note what it says of itself."""
+    record, faults = session.record, session.parts.faults
+    identity = ranks.Identity(
+        record.id, record.name, str(session.directory), record.seed, record.attempt, os.getpid()
+    )
+    with faults.guarded("ranks"):
+        share(identity, trainer)
+    with faults.guarded("loggers"):
+        _add_ours(session, trainer)
+    with faults.guarded("checkpoint folder"):
+        place_checkpoints(trainer, session.paths, session.config)
+    with faults.guarded("record"):
+        session.change(world_size=int(trainer.world_size), device=device_name(trainer))
+
+
+def log_to_others(session: Session, metrics: Mapping[str, float], step: int | None) -> None:
+    """Log metrics of ours to the loggers that the user gave the Trainer."""
+    trainer = session.trainer
+    for logger in trainer.loggers if trainer is not None else ():
+        # An adopted W&B run is fed by the tracking, as our own logger is.
+        if logger is not session.logger and not is_wandb(logger):
+            with session.parts.faults.guarded("a logger of yours"):
+                logger.log_metrics(dict(metrics), step)
 
 
 def share(identity: ranks.Identity | None, trainer: Any) -> ranks.Identity | None:
@@ -90,6 +124,17 @@ def fit_facts(trainer: Any, *, stopped_by_sla: bool = False) -> FitFacts:
     )
 
 
+def best_scores(trainer: Any) -> dict[str, float]:
+    """The best value so far of each metric that a checkpoint callback monitors."""
+    scores = {}
+    for callback in trainer.checkpoint_callbacks:
+        monitor = getattr(callback, "monitor", None)
+        score = getattr(callback, "best_model_score", None)
+        if monitor and score is not None:
+            scores[str(monitor)] = float(score)
+    return scores
+
+
 def device_name(trainer: Any) -> str:
     """The device of this rank, with the name of the GPU."""
     device = trainer.strategy.root_device
@@ -98,6 +143,17 @@ def device_name(trainer: Any) -> str:
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def _add_ours(session: Session, trainer: Any) -> None:
+    tracking = session.parts.tracking
+    if tracking is None or not wants_loggers(trainer):
+        return
+    tracking.adopt(trainer.loggers)
+    if session.logger is None:
+        session.logger = tracking.logger(trainer.is_global_zero)
+    add_logger(trainer, session.logger)
+    tracking.start()
 
 
 def _time_is_up(callback: Any) -> bool:

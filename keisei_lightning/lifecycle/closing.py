@@ -52,8 +52,11 @@ class Closing:
             budget_s: Seconds for everything; from ``session.close`` unless given.
         """
         started = time.monotonic()
+        faults, look = self._session.parts.faults, self._session.parts.look
+        if look is not None:
+            with faults.guarded("last look"):
+                look()
         ending = self._ending()
-        faults = self._session.parts.faults
         with faults.guarded("ending"):
             self._session.end(ending)
         with faults.guarded("error.txt"):

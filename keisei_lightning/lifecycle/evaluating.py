@@ -10,6 +10,7 @@ from typing import Any
 from keisei_lightning.config import SessionConfig
 from keisei_lightning.evaluation.baseline import History, sibling_records
 from keisei_lightning.evaluation.evaluation import Evaluation
+from keisei_lightning.lifecycle.attaching import log_to_others
 from keisei_lightning.record import SlaVerdict, to_json
 from keisei_lightning.session import Session
 
@@ -30,7 +31,7 @@ def evaluation_of(session: Session) -> Evaluation:
 
     def log(metrics: Mapping[str, float], step: int | None) -> None:
         session.log_metrics(metrics, step)
-        session.log_to_others(metrics, step)
+        log_to_others(session, metrics, step)
 
     def verdict(verdict: SlaVerdict) -> None:
         session.change(sla=verdict)

@@ -27,8 +27,10 @@ def open_alone(given: Mapping[str, Any]) -> Session | Bystander:
         SessionConfigError: A setting is wrong, or the config group was named but not composed.
         SessionCapacityError: Too many sessions run.
     """
+    from keisei_lightning.lifecycle.block import script_folder
     from keisei_lightning.lifecycle.joining import enter, joins
-    from keisei_lightning.lifecycle.opening import Plan, open_plan, script_folder, settings
+    from keisei_lightning.lifecycle.opening import Plan, open_plan
+    from keisei_lightning.lifecycle.settings import settings
 
     settled = settings(dict(given))
     output = _hydra_output()
@@ -77,7 +79,7 @@ def _check_group(output: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from keisei_lightning.lifecycle.opening import settings
+    from keisei_lightning.lifecycle.settings import settings
 
     subdir = HydraConfig.get().output_subdir
     written = output / str(subdir) / "config.yaml"
