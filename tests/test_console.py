@@ -412,6 +412,29 @@ def test_wandb_may_be_imported_in_between(logs: Path) -> None:
     assert (logs / "stdout.log").read_text() == "one\nthree\n"
 
 
+def test_a_full_disk_is_survived(logs: Path) -> None:
+    """Where no more can be written print() goes on, and later lines are whole lines again."""
+    script = """
+    import resource
+    from keisei_lightning.console import log_file
+    log_file._RETRY_S = 0.01
+    hard = resource.RLIM_INFINITY
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    for i in range(100): print("line", i)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    __import__("time").sleep(0.1)
+    print("back")
+    c.close()
+    """
+    done = run_script(script, logs)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 101
+    assert done.stderr.count("cannot be written") == 1
+    kept = (logs / "stdout.log").read_text().splitlines()
+    assert kept[:3] == ["line 0", "line 1", "line 2"]
+    assert kept[-1] == "back"
+
+
 def test_signal_handlers_may_print(logs: Path) -> None:
     """A handler that prints in the middle of our copying does not deadlock."""
     script = """

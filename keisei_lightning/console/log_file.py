@@ -34,6 +34,7 @@ class LogFile:
         self._identity: tuple[int, int] | None = None
         self._retry_at = 0.0
         self._warned = False
+        self._torn = False  # the disk was full in the middle of a line
 
     def write(self, lines: list[str]) -> str | None:
         """Append lines; never raises.
@@ -68,8 +69,11 @@ class LogFile:
             self.close()
             os.replace(self.path, self.path.with_suffix(f".1{self.path.suffix}"))
             fd = self._open()
+        if self._torn:
+            data = b"\n" + data
         while data:
             data = data[os.write(fd, data) :]
+            self._torn = bool(data)
 
     def _is_ours(self, fd: int) -> bool:
         # Somebody may have closed our descriptor, and the number may be another file by now.
