@@ -102,7 +102,6 @@ def _facts(record: SessionRecord) -> dict[str, dict[str, Any]]:
         "device": record.device,
         "world_size": record.world_size,
         "host": record.host,
-        "config_hash": record.config_hash,
     }
     facts: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     facts["run"] = {key: value for key, value in run.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,9 @@ __all__ = ["Failure", "why"]
 
 LOG_LINES = 3
 _LOOKED_AT = 400
+_PREFIX = re.compile(
+    r"\d{4}-\d\d-\d\d (?P<time>[\d:]+)[,.\d]* (?P<level>[A-Z]+) \[keisei [^\]]*\] (?P<logger>\S+): "
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +137,22 @@ def _last_words(directory: Path, rank: int | None) -> list[str]:
     return []
 
 
+def _said(line: str) -> str:
+    """Return a log line without its session's prefix; empty for the banner and the summary."""
+    prefix = _PREFIX.match(line)
+    if prefix is None:
+        return wording.one_line(line)
+    if prefix["logger"] == "keisei_lightning":
+        return ""
+    return wording.one_line(f"{prefix['time']} {prefix['level']} {line[prefix.end() :]}")
+
+
 def _print(failure: Failure, record: SessionRecord, screen: Screen) -> None:
     word = failure.liveness if failure.liveness else failure.status
     lines = (
         (word, _headline(failure, record), status_style(word)),
         ("exception", Text(_exception(failure), style="red"), "dim"),
-        ("frame", Text(_frame(failure)), "dim"),
+        ("frame", Text(_frame(failure, screen.width)), "dim"),
         ("log", Text(_log(failure, screen.width)), "dim"),
         ("metrics", Text(_metrics(failure)), "dim"),
     )
@@ -148,7 +162,7 @@ def _print(failure: Failure, record: SessionRecord, screen: Screen) -> None:
 
 
 def _headline(failure: Failure, record: SessionRecord) -> Text:
-    of = f" of {record.world_size}" if record.world_size else ""
+    of = f" of {record.world_size}" if (record.world_size or 1) > 1 else ""
     beat = wording.instant(record.heartbeat.at if record.heartbeat else record.ended_at)
     parts = [
         f"rank {failure.rank or 0}{of}",
@@ -177,19 +191,16 @@ def _exception(failure: Failure) -> str:
     return f"none{code}"
 
 
-def _frame(failure: Failure) -> str:
+def _frame(failure: Failure, width: int | None) -> str:
     frame = failure.frame
     if frame is None:
         return "no traceback"
     function = f" in {frame.function}" if frame.function else ""
-    return wording.one_line(f"{_short_path(frame.file)}:{frame.line}{function}: {frame.code}")
-
-
-def _short_path(path: str) -> str:
-    try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return path
+    place = f":{frame.line}{function}: {frame.code}"
+    # On a narrow screen rather the code is seen than the folders.
+    short = width is not None and len(frame.file) + len(place) > width - 12
+    path = Path(frame.file)
+    return wording.one_line((str(Path(*path.parts[-2:])) if short else str(path)) + place)
 
 
 def _log(failure: Failure, width: int | None) -> str:

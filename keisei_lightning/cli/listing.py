@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from keisei_lightning.cli import selection, wording
-from keisei_lightning.cli.options import AsJson, Debug, Directories, RegistryUrl
+from keisei_lightning.cli.options import AsJson, Debug, Directories, Group, RegistryUrl
 from keisei_lightning.cli.screen import Screen, complain, print_json, status_style
 from keisei_lightning.cli.selection import Entry, Query
 from keisei_lightning.cli.sheet import Column, Sheet
@@ -18,21 +18,26 @@ from keisei_lightning.cli.source import open_source
 from keisei_lightning.cli.trouble import ExitCode, UsageError
 from keisei_lightning.record import Liveness, SessionRecord, Status, to_json
 
-__all__ = ["document", "fill", "ls", "overview"]
+__all__ = ["document", "elapsed", "eta", "label", "ls"]
 
 FIRST_PAGE = 50
+_STATUSES = ", ".join(Status)
+_LIVENESSES = ", ".join(Liveness)
 
 
 def ls(
     status: Annotated[
-        list[Status] | None, typer.Option("--status", "-s", help="Only these; may be repeated.")
+        list[Status] | None,
+        typer.Option("--status", "-s", metavar="STATUS", help=f"Only {_STATUSES}; repeatable."),
     ] = None,
     liveness: Annotated[
-        list[Liveness] | None, typer.Option("--liveness", help="Only running ones that are this.")
+        list[Liveness] | None,
+        typer.Option("--liveness", metavar="WORD", help=f"Only {_LIVENESSES}; repeatable."),
     ] = None,
-    group: Annotated[str | None, typer.Option("--group", "-g", help="Only this sweep.")] = None,
+    group: Group = None,
     tag: Annotated[
-        list[str] | None, typer.Option("--tag", "-t", help="Only with this tag; may be repeated.")
+        list[str] | None,
+        typer.Option("--tag", "-t", metavar="TAG", help="Only with this tag; repeatable."),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", "-n", metavar="PART", help="Only with this in the name.")
@@ -53,6 +58,7 @@ def ls(
         typer.Option(
             "--limit",
             "-l",
+            metavar="N",
             min=0,
             help=f"At most so many, 0 for all; {FIRST_PAGE} on a terminal, else all.",
             show_default=False,
@@ -60,7 +66,7 @@ def ls(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option("--metric", "-m", help="Show this metric; may be repeated."),
+        typer.Option("--metric", "-m", metavar="METRIC", help="Show this metric too; repeatable."),
     ] = None,
     directories: Directories = None,
     registry: RegistryUrl = None,
@@ -87,7 +93,7 @@ def ls(
     if as_json:
         print_json([document(entry) for entry in shown])
     elif shown:
-        screen.lines(overview(screen, shown, metric or ()).lines())
+        screen.lines(_overview(screen, shown, metric or ()).lines())
     if not shown:
         complain("no session matches" if query != Query() else "there is no session yet")
         return ExitCode.NOTHING_FOUND
@@ -101,12 +107,12 @@ def document(entry: Entry) -> dict[str, object]:
     return {**to_json(entry.record), "liveness": entry.liveness, "pinned": entry.pinned}
 
 
-def overview(screen: Screen, entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
+def _overview(screen: Screen, entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
     """Return the table of many sessions."""
     sheet = screen.sheet(
         [
-            Column("ID", least=8),
-            Column("NAME", rank=1, least=12),
+            Column("ID", least=18),
+            Column("NAME", rank=1, least=20),
             Column("STATUS"),
             Column("LIVE", rank=2),
             Column("%", rank=3, right=True),
@@ -126,28 +132,28 @@ def overview(screen: Screen, entries: Sequence[Entry], metrics: Sequence[str]) -
     )
     now = datetime.now(UTC)
     for entry in entries:
-        fill(sheet, entry, metrics, now)
+        _fill(sheet, entry, metrics, now)
     return sheet
 
 
-def fill(sheet: Sheet, entry: Entry, metrics: Sequence[str], now: datetime) -> None:
+def _fill(sheet: Sheet, entry: Entry, metrics: Sequence[str], now: datetime) -> None:
     """Add the line of one session."""
     record, liveness = entry.record, entry.liveness
     progress = record.progress
-    running = not record.status.is_final
     ending = record.ending
+    place = progress or ending
     sheet.add(
         wording.one_line(record.id),
-        wording.one_line(record.name),
+        label(record) if sheet.sparse else wording.one_line(record.name),
         Text(record.status.value, style=status_style(record.status)),
         Text(liveness or "", style=status_style(liveness or "")),
         wording.percent(progress.percent) if progress else "",
-        wording.duration(progress.eta_s) if progress and running else "",
+        wording.duration(eta(entry)),
         wording.ago(wording.instant(record.created_at), now),
         *(wording.number(record.metrics.get(one)) for one in metrics),
         wording.duration(elapsed(record, now)),
-        "" if progress is None or progress.epoch is None else str(progress.epoch),
-        "" if progress is None or progress.step is None else str(progress.step),
+        _count(place.epoch if place else None),
+        _count(place.step if place else None),
         ending.reason if ending and ending.reason not in (record.status, "finished") else "",
         wording.one_line(record.group or ""),
         wording.one_line(",".join(record.tags)),
@@ -155,6 +161,22 @@ def fill(sheet: Sheet, entry: Entry, metrics: Sequence[str], now: datetime) -> N
         wording.one_line(record.host or ""),
         wording.one_line(record.directory or ""),
     )
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def label(record: SessionRecord) -> str:
+    """Return a name to stand beside the id: without the id, if it ends with that."""
+    name, id = wording.one_line(record.name), wording.one_line(record.id)
+    return name.removesuffix(id).rstrip("-_") if name.endswith(id) else name
+
+
+def eta(entry: Entry) -> float | None:
+    """Return the seconds that are left, of a session that is not over."""
+    over = entry.record.status.is_final or entry.liveness is Liveness.DEAD
+    return None if over or entry.record.progress is None else entry.record.progress.eta_s
 
 
 def elapsed(record: SessionRecord, now: datetime) -> float | None:

@@ -9,7 +9,16 @@ import typer
 
 from keisei_lightning.cli import guard
 
-__all__ = ["AsJson", "Debug", "Directories", "Reference", "References", "RegistryUrl", "Yes"]
+__all__ = [
+    "AsJson",
+    "Debug",
+    "Directories",
+    "Group",
+    "Reference",
+    "References",
+    "RegistryUrl",
+    "Yes",
+]
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -56,6 +65,9 @@ Debug = Annotated[
         is_eager=True,
         expose_value=False,
     ),
+]
+Group = Annotated[
+    str | None, typer.Option("--group", "-g", metavar="GROUP", help="Only this sweep.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it; without, nothing is changed.")]
 Reference = Annotated[

@@ -28,14 +28,14 @@ Best = tuple[str, Literal["min", "max"], int]
 def prune(
     status: Annotated[
         list[Status] | None,
-        typer.Option("--status", "-s", help="Only these may go; may be repeated."),
+        typer.Option("--status", "-s", metavar="STATUS", help="Only these may go; repeatable."),
     ] = None,
     older_than: Annotated[
         list[str] | None,
         typer.Option(
             "--older-than",
             metavar="[STATUS:]AGE",
-            help="Only what ended so long ago may go: 12h, 30d, failed:1h; may be repeated.",
+            help="Only what ended so long ago may go: 12h, 30d, failed:1h; repeatable.",
         ),
     ] = None,
     keep_last: Annotated[
@@ -176,7 +176,7 @@ def _brief(record: SessionRecord, reason: str) -> dict[str, object]:
 def _print(screen: Screen, pruned: Pruned, *, files: bool) -> None:
     sheet = screen.sheet(
         [
-            Column("ID", least=8),
+            Column("ID", least=18),
             Column("NAME", rank=2, least=12),
             Column("STATUS"),
             Column("WHY", least=12),

@@ -91,7 +91,7 @@ class Screen:
             return
         if title is not None:
             self.line((title, "bold"))
-        indent = max(len(label) for label, _ in shown) + 2
+        indent = max(9, *(len(label) for label, _ in shown)) + 2
         for label, value in shown:
             for number, piece in enumerate(self._wrapped(value, indent)):
                 self.line((("" if number else label).ljust(indent), "dim"), piece)

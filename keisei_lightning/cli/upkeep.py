@@ -101,7 +101,7 @@ def _dead(index: Registry) -> list[Entry]:
 def _table(screen: Screen, found: list[Entry]) -> list[Text]:
     sheet = screen.sheet(
         [
-            Column("ID", least=8),
+            Column("ID", least=18),
             Column("NAME", rank=3, least=12),
             Column("LIVE"),
             Column("LAST BEAT", rank=1, right=True),

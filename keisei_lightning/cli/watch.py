@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -13,13 +14,13 @@ from rich.live import Live
 from rich.text import Text
 
 from keisei_lightning.cli import wording
-from keisei_lightning.cli.listing import document, elapsed
-from keisei_lightning.cli.options import AsJson, Debug, Directories, RegistryUrl
+from keisei_lightning.cli.listing import document, elapsed, eta, label
+from keisei_lightning.cli.options import AsJson, Debug, Directories, Group, RegistryUrl
 from keisei_lightning.cli.screen import Screen, print_json_line, status_style
 from keisei_lightning.cli.selection import Entry, Query
 from keisei_lightning.cli.sheet import Column
 from keisei_lightning.cli.source import Source, open_source
-from keisei_lightning.record import Status
+from keisei_lightning.record import Liveness, Status
 
 __all__ = ["bar", "watch"]
 
@@ -42,7 +43,7 @@ def watch(
             show_default=False,
         ),
     ] = None,
-    group: Annotated[str | None, typer.Option("--group", "-g", help="Only this sweep.")] = None,
+    group: Group = None,
     directories: Directories = None,
     registry: RegistryUrl = None,
     as_json: AsJson = False,
@@ -116,12 +117,13 @@ def _look(source: Source, group: str | None) -> tuple[Sequence[Entry], Sequence[
 
 def _frame(screen: Screen, running: Sequence[Entry], recent: Sequence[Entry]) -> list[Text]:
     now = datetime.now(UTC)
-    counts = f"{len(running)} running"
+    words = Counter(entry.word for entry in running)
+    counts = ", ".join(f"{number} {word}" for word, number in words.items()) or "nothing runs"
     clock = now.astimezone().strftime("%H:%M:%S")
     head = Text.assemble((counts, "bold"), (f"   {clock}", "dim"))
     sheet = screen.sheet(
         [
-            Column("ID", least=8),
+            Column("ID", least=18),
             Column("NAME", rank=6, least=12),
             Column("STATE"),
             Column("PROGRESS", rank=2),
@@ -137,24 +139,24 @@ def _frame(screen: Screen, running: Sequence[Entry], recent: Sequence[Entry]) ->
     )
     ascii_only = "utf" not in (screen.console.encoding or "").lower()
     for entry in (*running, *recent):
-        sheet.add(*_cells(entry, now, ascii_only))
+        sheet.add(*_cells(entry, now, sparse=sheet.sparse, ascii_only=ascii_only))
     return [head, *sheet.lines()] if running or recent else [head]
 
 
-def _cells(entry: Entry, now: datetime, ascii_only: bool) -> list[Text | str]:
+def _cells(entry: Entry, now: datetime, *, sparse: bool, ascii_only: bool) -> list[Text | str]:
     record, word = entry.record, entry.word
     progress = record.progress
     share = progress.percent / 100 if progress and progress.percent is not None else None
     beat = wording.instant(record.heartbeat.at) if record.heartbeat else None
-    running = not record.status.is_final
+    running = not record.status.is_final and entry.liveness is not Liveness.DEAD
     drawn = "" if share is None else bar(share, BAR, ascii_only=ascii_only)
     return [
         wording.one_line(record.id),
-        wording.one_line(record.name),
+        label(record) if sparse else wording.one_line(record.name),
         Text(word, style=status_style(word)),
         Text(drawn, style=status_style(word)),
         wording.percent(progress.percent) if progress else "",
-        wording.duration(progress.eta_s) if progress and running else "",
+        wording.duration(eta(entry)),
         "" if progress is None or progress.epoch is None else str(progress.epoch),
         "" if progress is None or progress.step is None else str(progress.step),
         wording.number(progress.steps_per_s) if progress and running else "",
