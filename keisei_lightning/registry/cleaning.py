@@ -122,8 +122,10 @@ def _younger(own: SessionRecord, known: SessionRecord) -> bool:
 
 def _store(database: Database, record: SessionRecord, *, seen_at: float | None) -> bool:
     row = facts(record, now=database.now(), seen_at=seen_at)
+    # Of several who clean up together, one counts it.
+    statement = upsert(database.dialect, record.status, first=record.status.is_final)
     with database.write() as connection:
-        return connection.execute(upsert(database.dialect, record.status), row).rowcount > 0
+        return connection.execute(statement, row).rowcount > 0
 
 
 def _tell_run(ended: SessionRecord, relink: Relink | None) -> None:

@@ -170,15 +170,21 @@ def _tags(tags: tuple[str, ...]) -> str:
 
 
 @cache
-def upsert(dialect: str, status: Status, *, force: bool = False) -> Insert:
+def upsert(dialect: str, status: Status, *, force: bool = False, first: bool = False) -> Insert:
     """Return the statement that writes a row if its status may follow the one that is stored.
 
     Compare-and-set in one statement, so that the first final status wins across processes; a
     later attempt of the same session may start again. What people set (``pinned``) is kept.
+
+    Args:
+        dialect: ``sqlite`` or ``postgresql``.
+        status: The status that is written.
+        force: Write it whatever is stored.
+        first: Only if the stored status is another one: of many who write it one succeeds.
     """
     insert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](sessions)
     new = insert.excluded
-    earlier = [s.value for s in Status if s is status or status in TRANSITIONS[s]]
+    earlier = [s.value for s in Status if status in TRANSITIONS[s] or (s is status and not first)]
     same_attempt = and_(
         sessions.c.attempt == new.attempt,
         sessions.c.status.in_([bindparam(None, value, literal_execute=True) for value in earlier]),

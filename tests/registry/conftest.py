@@ -38,6 +38,13 @@ class Server:
             connection.execute(text(statement))
         engine.dispose()
 
+    def stop_at_once(self) -> None:
+        """End it without waiting for its disk."""
+        process = self.handle.get_postmaster_info().process
+        if process.is_running():
+            process.send_signal(signal.SIGQUIT)
+            process.wait(20)
+
     def new_schema(self) -> str:
         """Make an empty schema and return a URL that leads into it."""
         name = f"t{uuid.uuid4().hex}"
@@ -60,24 +67,29 @@ def start_server(folder: Path) -> Server:
         tempfile.tempdir = previous
 
 
-def stop_at_once(server: Server) -> None:
-    """End a PostgreSQL that nobody needs any more without waiting for its disk."""
-    process = server.handle.get_postmaster_info().process
-    if process.is_running():
-        process.send_signal(signal.SIGQUIT)
-        process.wait(20)
+@pytest.fixture(scope="session")
+def new_server() -> Iterator[Callable[[], Server]]:
+    """Start PostgreSQL servers that are gone at the end."""
+    servers: list[tuple[Server, Path]] = []
+
+    def start() -> Server:
+        folder = Path(tempfile.mkdtemp(prefix="kpg-"))  # short: sockets have short paths
+        server = start_server(folder)
+        servers.append((server, folder))
+        server.run("ALTER SYSTEM SET fsync = off")  # only the power may fail: nobody would notice
+        server.run("SELECT pg_reload_conf()")
+        return server
+
+    yield start
+    for server, folder in servers:
+        server.stop_at_once()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Server]:
+def postgresql(new_server: Callable[[], Server]) -> Server:
     """A PostgreSQL server, one for all tests of this process."""
-    folder = Path(tempfile.mkdtemp(prefix="kpg-"))  # short: sockets have short paths
-    server = start_server(folder)
-    server.run("ALTER SYSTEM SET fsync = off")  # only the power may fail: nobody would notice
-    server.run("SELECT pg_reload_conf()")
-    yield server
-    stop_at_once(server)
-    shutil.rmtree(folder, ignore_errors=True)
+    return new_server()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
