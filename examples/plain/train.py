@@ -28,7 +28,7 @@ Batch = tuple[Tensor, Tensor]
 class Perceptron(LightningModule):
     """One hidden layer between the 64 pixels of an image and the ten digits."""
 
-    def __init__(self, lr: float = 0.05, width: int = 128) -> None:
+    def __init__(self, lr: float = 0.2, width: int = 256) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.lr = lr
@@ -78,7 +78,7 @@ def main() -> None:
     """Fit and test in one session."""
     parser = argparse.ArgumentParser(description="Train a digit classifier without Hydra.")
     parser.add_argument("--seed", type=int, default=42)
-    parser.add_argument("--directory", help="run directory; without it, train_out/<name>")
+    parser.add_argument("--directory", help="without it, train_out/ beside this file")
     args = parser.parse_args()
 
     torch.set_num_threads(1)  # more threads only slow down a model this small
