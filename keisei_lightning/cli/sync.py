@@ -150,10 +150,29 @@ def _send(record: SessionRecord, tracker: Tracker, timeout: float) -> Outcome:
         return _outcome(record, tracker, "refused", f"{error}; run it yourself if you trust it")
     said = ""
     for settings, arguments in calls:
+        arguments = [_where_it_is(argument, record) for argument in arguments]
         result, said = _call([*_wandb(), *arguments], settings, record.directory, timeout)
+        if result == "done" and not all(_is_sent(Path(one)) for one in arguments[1:]):
+            result = "failed"  # `wandb sync` exits 0 after an error, too
         if result != "done":
             return _outcome(record, tracker, result, said)
     return _outcome(record, tracker, "done", said)
+
+
+def _where_it_is(argument: str, record: SessionRecord) -> str:
+    """Return a path in the command as it is now, should the run directory have been moved."""
+    if not argument.startswith("-") and record.directory and not Path(argument).exists():
+        moved = Path(record.directory, "wandb", Path(argument).name)
+        if moved.exists():
+            return str(moved)
+    return argument
+
+
+def _is_sent(path: Path) -> bool:
+    """Return whether W&B has marked the runs in a directory as sent; not asked of an option."""
+    files = list(path.glob("*.wandb")) if path.is_dir() else [path]
+    sent = [file.with_suffix(".wandb.synced").exists() for file in files]
+    return str(path).startswith("-") or (bool(sent) and all(sent))
 
 
 def _wandb() -> list[str]:
