@@ -82,3 +82,20 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     ).stdout.split()
     assert output[0] == "True"
     assert heavy(set(output)) == set()
+
+
+def test_help_of_an_application_with_a_session_imports_nothing_heavy(tmp_path: Path) -> None:
+    """``train.py --help`` and tab completion of a project that uses us stay quick."""
+    example = Path(__file__).parents[1] / "examples" / "digits" / "train.py"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", example, "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "session:" in done.stdout
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "keisei_lightning.search_path" in modules
+    assert heavy(modules) == set()
