@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread: several trainings run side by side, and their threads would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
-.PHONY: demo test test-long test-all lint format bench clean
+.PHONY: demo test test-long test-all test-endings lint format bench clean
 
 demo: .venv/ready
 	cd examples/digits && ../../$(BIN)/python train.py
@@ -17,6 +17,9 @@ test-long: .venv/ready # the rest: the long scenario matrices, every way to inst
 
 test-all: .venv/ready # both
 	$(PYTEST) $(ARGS)
+
+test-endings: .venv/ready # the matrix of endings, every cell as observed
+	$(PYTEST) -s tests/scenarios/test_endings.py $(ARGS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
