@@ -8,7 +8,7 @@ import time
 import shogi
 from lightning.pytorch import Callback, LightningModule, Trainer
 from players import Player, network_player, random_player
-from positions import legal, material
+from positions import material
 
 from keisei_lightning import EvaluationResult, current_session
 from keisei_lightning.evaluation.result import Game
@@ -25,12 +25,12 @@ class Arena(Callback):
         games: Games of a validation; the network has the first move in every other one.
         test_games: Games of a test.
         max_plies: Moves of both sides after which a game is broken off and adjudicated.
-        seed: Decides the opponent's moves: in every validation it plays the same way.
+        seed: Decides what is drawn in the games, the opponent's moves too.
 
     """
 
     def __init__(
-        self, games: int = 12, test_games: int = 40, max_plies: int = 120, seed: int = 0
+        self, games: int = 20, test_games: int = 24, max_plies: int = 160, seed: int = 0
     ) -> None:
         self.games = games
         self.test_games = test_games
@@ -47,8 +47,9 @@ class Arena(Callback):
         self._match(pl_module, self.test_games, self.seed + 1)
 
     def _match(self, policy: LightningModule, games: int, seed: int) -> None:
-        opponent = random_player(random.Random(seed))
-        me = network_player(lambda positions: policy(positions.to(policy.device)))
+        rng = random.Random(seed)
+        opponent = random_player(rng)
+        me = network_player(lambda positions: policy(positions.to(policy.device)), rng)
         began = time.perf_counter()
         played = [
             play(me, opponent, me_first=number % 2 == 0, max_plies=self.max_plies)
@@ -71,11 +72,12 @@ def play(me: Player, opponent: Player, *, me_first: bool, max_plies: int) -> Gam
     mine = shogi.BLACK if me_first else shogi.WHITE
     plies = 0
     while plies < max_plies:
-        if next(legal(board, iter(board.pseudo_legal_moves)), None) is None:
-            return _game("loss" if board.turn == mine else "win", plies)
         if board.is_fourfold_repetition():
             return _game("draw", plies)
-        board.push((me if board.turn == mine else opponent)(board))
+        move = (me if board.turn == mine else opponent)(board)
+        if move is None:
+            return _game("loss" if board.turn == mine else "win", plies)
+        board.push(move)
         plies += 1
     ahead = material(board, mine)
     if abs(ahead) < CLEARLY_AHEAD:

@@ -8,7 +8,7 @@ import warnings
 import shogi
 import torch
 from lightning.pytorch import LightningDataModule
-from players import greedy_moves
+from players import greedy_moves, random_player
 from positions import MOVES, move_index, planes
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset, random_split
@@ -22,10 +22,10 @@ Loader = DataLoader[tuple[Tensor, ...]]
 
 
 class TeacherPositions(LightningDataModule):
-    """Gives positions, their legal moves and the teacher's move.
+    """Gives positions, their possible moves and the teacher's move.
 
     Args:
-        positions: How many are made; 15 % of them are held out to validate.
+        positions: How many are made; 15 % are held out to validate, 15 % to test.
         batch_size: Positions in a batch.
         seed: Decides the games; not the seed of the run, so that runs stay comparable.
         max_plies: Games in which the positions occur are broken off after so many moves.
@@ -33,7 +33,7 @@ class TeacherPositions(LightningDataModule):
     """
 
     def __init__(
-        self, positions: int = 2500, batch_size: int = 64, seed: int = 0, max_plies: int = 120
+        self, positions: int = 3000, batch_size: int = 64, seed: int = 0, max_plies: int = 120
     ) -> None:
         super().__init__()
         self.positions = positions
@@ -51,9 +51,9 @@ class TeacherPositions(LightningDataModule):
             samples += self._game(rng)
         columns = zip(*samples[: self.positions], strict=True)
         held_out = self.positions * 15 // 100
-        self.train_set, self.val_set = random_split(
+        self.train_set, self.val_set, self.test_set = random_split(
             TensorDataset(*(torch.stack(column) for column in columns)),
-            lengths=[self.positions - held_out, held_out],
+            lengths=[self.positions - 2 * held_out, held_out, held_out],
             generator=torch.Generator().manual_seed(self.seed),
         )
 
@@ -62,24 +62,26 @@ class TeacherPositions(LightningDataModule):
         return DataLoader(self.train_set, batch_size=self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> Loader:
-        """Give the held-out positions."""
+        """Give the validation positions."""
         return DataLoader(self.val_set, batch_size=self.batch_size)
 
     def test_dataloader(self) -> Loader:
-        """Give the held-out positions: in the test it is the games that are new."""
-        return self.val_dataloader()
+        """Give the test positions."""
+        return DataLoader(self.test_set, batch_size=self.batch_size)
 
     def _game(self, rng: random.Random) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Play one game, half of the moves at random so that the positions differ."""
         board, samples = shogi.Board(), []
+        wander = random_player(rng)
         for _ in range(self.max_plies):
-            best, moves = greedy_moves(board)
-            if not moves:
-                break
+            moves = list(board.pseudo_legal_moves)
+            best = greedy_moves(board, moves)
             if len(best) == 1:  # several equally good ones would teach a coin toss
                 samples.append(_sample(board, moves, best[0]))
-            greedy = bool(best) and rng.random() < 0.5
-            board.push(rng.choice(best if greedy else moves))
+            move = rng.choice(best) if best and rng.random() < 0.5 else wander(board)
+            if move is None:
+                break
+            board.push(move)
         return samples
 
 

@@ -41,8 +41,8 @@ class Policy(LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Give the cross entropy over the legal moves and log it as ``train/loss``."""
-        logits = self._legal_logits(batch)
+        """Give the cross entropy over the possible moves and log it as ``train/loss``."""
+        logits = self._possible_logits(batch)
         loss = cross_entropy(logits, batch[2])
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -59,13 +59,16 @@ class Policy(LightningModule):
         """Give Adam."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
-    def _legal_logits(self, batch: Batch) -> Tensor:
+    def _possible_logits(self, batch: Batch) -> Tensor:
         positions, allowed, _ = batch
         logits: Tensor = self(positions)
         return logits.masked_fill(~allowed, float("-inf"))
 
     def _log_agreement(self, stage: str, batch: Batch) -> None:
-        logits = self._legal_logits(batch)
+        logits = self._possible_logits(batch)
         agreement = (logits.argmax(dim=1) == batch[2]).float().mean()
-        metrics = {f"{stage}/loss": cross_entropy(logits, batch[2]), f"{stage}/agreement": agreement}
+        metrics = {
+            f"{stage}/loss": cross_entropy(logits, batch[2]),
+            f"{stage}/agreement": agreement,
+        }
         self.log_dict(metrics, prog_bar=True, sync_dist=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import shogi
 import torch
@@ -38,13 +38,14 @@ def move_index(move: shogi.Move, turn: int) -> int:
     """Give a move of the side `turn` as its place among the 27 x 81 outputs of the network."""
     target = _seen(move.to_square, turn)
     if move.from_square is None:
-        return (20 + move.drop_piece_type - 1) * SQUARES + target
+        kind = 20 + int(move.drop_piece_type) - 1
+        return kind * SQUARES + target
     source = _seen(move.from_square, turn)
     kind = _direction(target // 9 - source // 9, target % 9 - source % 9)
-    return (kind + 10 * move.promotion) * SQUARES + target
+    return (kind + 10 * bool(move.promotion)) * SQUARES + target
 
 
-def legal(board: shogi.Board, moves: Iterator[shogi.Move]) -> Iterator[shogi.Move]:
+def legal(board: shogi.Board, moves: Iterable[shogi.Move]) -> Iterator[shogi.Move]:
     """Give those of the pseudo-legal `moves` that leave the own king safe."""
     return (move for move in moves if not board.is_suicide_or_check_by_dropping_pawn(move))
 

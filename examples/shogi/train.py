@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # Hydra imports what the config names; train.py --help stays 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
     """Play untrained, train, play against moves not seen before; give the last validation loss."""
+    import torch
+
+    torch.set_num_threads(1)  # for a network this small, more threads only wait for each other
     model: LightningModule = instantiate(cfg.model)
     data: LightningDataModule = instantiate(cfg.data)
     trainer: Trainer = instantiate(cfg.trainer)

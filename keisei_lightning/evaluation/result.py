@@ -165,7 +165,8 @@ def _summary(games: Sequence[Game]) -> dict[str, float]:
         found["max_length"] = float(max(lengths))
     if rewards:
         found["average_rewards"] = sum(rewards) / len(rewards)
-    return found | {f"outcomes/{name}": float(count) for name, count in sorted(outcomes.items())}
+    words = sorted({*_RATES.values(), *outcomes})
+    return found | {f"outcomes/{word}": float(outcomes[word]) for word in words}
 
 
 def _length(moves: Any, where: str) -> int | None:

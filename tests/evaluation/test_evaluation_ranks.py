@@ -23,7 +23,7 @@ def outcomes(directory: Path, name: str) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         timeout=240,
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent)},
+        env={**os.environ, "PYTHONPATH": str(PROGRAM.parent), "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
