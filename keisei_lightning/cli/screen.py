@@ -102,9 +102,15 @@ class Screen:
         return value.wrap(self.console, max(10, self.width - indent))
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller what a reader that went away means; Rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def _console(file: Any) -> Console:
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(
+    return _Console(
         file=file,
         color_system=None if plain else "auto",
         width=shutil.get_terminal_size((100, 24)).columns if file.isatty() else None,

@@ -37,17 +37,17 @@ def one_line(text: str) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as ``12.3s``, ``4m 05s``, ``3h 07m`` or ``2d 04h``; empty when unknown."""
+    """Return seconds as ``12.3s``, ``4m05s``, ``3h07m`` or ``2d04h``; empty when unknown."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return ""
     if seconds < 59.95:
         return f"{seconds:.1f}s" if seconds < 9.95 else f"{seconds:.0f}s"
     whole = round(seconds)
     if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
+        return f"{whole // 60}m{whole % 60:02d}s"
     if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def ago(at: datetime | None, now: datetime) -> str:

@@ -55,10 +55,10 @@ def test_one_line_is_one_line(text: str) -> None:
         (9.94, "9.9s"),
         (9.96, "10s"),
         (59.94, "60s"),
-        (59.96, "1m 00s"),
-        (3599.4, "59m 59s"),
-        (3599.6, "1h 00m"),
-        (90000, "1d 01h"),
+        (59.96, "1m00s"),
+        (3599.4, "59m59s"),
+        (3599.6, "1h00m"),
+        (90000, "1d01h"),
     ],
 )
 def test_durations_never_show_sixty_of_the_smaller_unit(
