@@ -107,11 +107,17 @@ class WandbServer:
                 continue
 
     def obey(self) -> Behaviour:
-        """Return how to answer now; a request that hangs is held until the server is killed."""
+        """Return how to answer now.
+
+        Raises:
+            ConnectionAbortedError: The server was killed while the request had to wait.
+        """
         if self.delay_s:
             self._released.wait(self.delay_s)
         if self.behaviour == "hang":
             self._released.wait()
+        if self._released.is_set():
+            raise ConnectionAbortedError
         return self.behaviour
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:

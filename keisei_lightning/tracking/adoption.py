@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from keisei_lightning.record import Tracker
@@ -12,7 +13,7 @@ from keisei_lightning.tracking import wandb_core
 from keisei_lightning.tracking.journal import Entry
 from keisei_lightning.tracking.wandb_run import close_run, payload, run_facts
 
-__all__ = ["AdoptedWandb", "open_run"]
+__all__ = ["AdoptedWandb", "adoptable", "open_run"]
 
 
 class AdoptedWandb:
@@ -83,8 +84,16 @@ class AdoptedWandb:
         return self.run is not None and self.run is self._foreign
 
 
+def adoptable(loggers: Iterable[Any]) -> list[Any]:
+    """Return those that are a ``WandbLogger`` (of either package name) and not ours."""
+    return [
+        logger
+        for logger in loggers
+        if any(cls.__name__ == "WandbLogger" for cls in type(logger).__mro__)
+        and not type(logger).__module__.startswith("keisei_lightning.")
+    ]
+
+
 def open_run() -> Any:
     """Return the W&B run that is open in this process, if W&B is imported at all."""
-    import sys
-
     return getattr(sys.modules.get("wandb"), "run", None)

@@ -107,11 +107,16 @@ class Feed:
         """Whether the thread was started."""
         return self._thread.ident is not None
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a forked child, which has the queue but not the thread."""
+        return self.started and not self._thread.is_alive()
+
     def put(self, entry: Entry) -> None:
         """Queue an entry; costs microseconds."""
         if self.broken or self._closing:
             return
-        if self._queue.qsize() >= CAPACITY:
+        if self._queue.qsize() >= CAPACITY or self._is_forked:
             self.lost += 1
             return
         self._queue.put(entry)
@@ -143,6 +148,7 @@ class Feed:
         if not self.started or self._closing:
             return self._finished.is_set() and not self.broken
         self._closing = True
+        self._killing = False
         self._queue.put(_End(exit_code, deadline))
         total = max(0.0, deadline - time.monotonic())
         for share in (0.4, 0.25):
@@ -150,7 +156,10 @@ class Feed:
                 self._kill()
         self._hurry = True
         if not self._finished.wait(max(0.0, deadline - time.monotonic())):
+            self._kill_now()
             self._fail("close", f"{self.sink.kind} did not end in time and was left behind")
+        if self.lost:
+            self._fail("lost", f"{self.lost} entries did not get to {self.sink.kind} in time")
         return not self.broken and not self.lost
 
     def _work(self) -> None:

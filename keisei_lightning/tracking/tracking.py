@@ -13,15 +13,16 @@ from typing import Any, Self
 
 from keisei_lightning.config import TrackingConfig
 from keisei_lightning.record import Tracker
-from keisei_lightning.tracking.adoption import AdoptedWandb, open_run
+from keisei_lightning.tracking.adoption import AdoptedWandb, adoptable, open_run
 from keisei_lightning.tracking.feed import STUCK_AFTER_S, Feed, Sink
+from keisei_lightning.tracking.front import make_logger
 from keisei_lightning.tracking.hyperparameters import plain
 from keisei_lightning.tracking.journal import Journal
 from keisei_lightning.tracking.local import LocalSink
 from keisei_lightning.tracking.wandb import WandbSink
 from keisei_lightning.tracking.wandb_settings import WandbOptions
 
-__all__ = ["Tracking", "silent_logger"]
+__all__ = ["Tracking"]
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Tracking:
         """
         if self._started:
             return False
-        theirs = [x for x in loggers if _is_wandb_logger(x) and not self._is_front(x)]
+        theirs = adoptable(loggers)
         if not theirs:
             return False
         for feed in [f for f in self._feeds if f.sink.kind == "wandb"]:
@@ -156,9 +157,9 @@ class Tracking:
     def logger(self, global_zero: bool = True) -> Any:
         """Return the logger for ``trainer.loggers``; a silent one of the same type elsewhere."""
         if not global_zero:
-            return self._make_logger(None)
+            return make_logger(None, self._options, self._kinds)
         if self._front is None:
-            self._front = self._make_logger(self)
+            self._front = make_logger(self, self._options, self._kinds)
         return self._front
 
     def owns(self, logger: Any) -> bool:
@@ -241,18 +242,9 @@ class Tracking:
             self._closed = tuple(_final(feed) for feed in self._feeds)
             return self._closed
 
-    def _is_front(self, logger: Any) -> bool:
-        return type(logger).__module__.startswith("keisei_lightning.")
-
-    def _make_logger(self, front: Tracking | None) -> Any:
-        from keisei_lightning.tracking.logger import JournalLogger, SessionWandbLogger
-
-        o = self._options
-        kinds = tuple(f.sink.kind for f in self._feeds if not isinstance(f.sink, AdoptedWandb))
-        common: dict[str, Any] = {"directory": o.directory, "name": o.name, "id": o.id}
-        if "wandb" in kinds:
-            return SessionWandbLogger(front, project=o.project, kinds=kinds, **common)
-        return JournalLogger(front, kinds=kinds, **common)
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        return tuple(f.sink.kind for f in self._feeds if not isinstance(f.sink, AdoptedWandb))
 
     def _on_change(self) -> None:
         # Whoever closes us reads the facts himself, and may hold the lock of the record.
@@ -283,35 +275,6 @@ class Tracking:
             feed.opened.wait(max(0.0, deadline - time.monotonic()))
 
 
-def silent_logger(
-    directory: str | Path,
-    *,
-    journal: bool = False,
-    config: TrackingConfig | None = None,
-    name: str = "",
-    session_id: str = "",
-) -> Any:
-    """Return a logger for a process that has no session of its own: no trackers, no W&B.
-
-    Args:
-        directory: The run directory.
-        journal: Whether it writes ``metrics.jsonl`` (rank 0 of a spawned group) or nothing.
-        config: The ``session.tracking`` node; with W&B in it the logger is a ``WandbLogger``.
-        name: Of the session.
-        session_id: Of the session.
-    """
-    from keisei_lightning.tracking.logger import JournalFront, JournalLogger, SessionWandbLogger
-
-    directory = Path(directory).absolute()
-    front = JournalFront(directory / "metrics.jsonl") if journal else None
-    if config is not None and any(getattr(k, "value", k) == "wandb" for k in config.kinds):
-        project = config.project or os.environ.get("WANDB_PROJECT") or "lightning_logs"
-        return SessionWandbLogger(
-            front, directory=directory, name=name, id=session_id, project=project
-        )
-    return JournalLogger(front, directory=directory, name=name, id=session_id)
-
-
 def _final(feed: Feed) -> Tracker:
     facts = feed.sink.facts()
     if feed.started or facts.sync != "pending":
@@ -324,11 +287,6 @@ def _experiment(sink: Sink) -> Any:
     if isinstance(sink, WandbSink):
         return sink.run
     return sink.experiment if isinstance(sink, LocalSink) else None
-
-
-def _is_wandb_logger(logger: Any) -> bool:
-    """Whether it is Lightning's WandbLogger, of either package name, without importing one."""
-    return any(cls.__name__ == "WandbLogger" for cls in type(logger).__mro__)
 
 
 def _log_warning(key: str, message: str) -> None:

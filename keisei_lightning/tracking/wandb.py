@@ -62,7 +62,7 @@ class WandbSink:
         self._params: dict[str, Any] = {}
         self._core: Any = None
         self._seen = 0
-        self._copied = False
+        self._copied = self._ended = False
         self._facts = Tracker(kind="wandb", id=options.id, mode=options.mode, sync="pending")
 
     def open(self) -> None:
@@ -107,8 +107,14 @@ class WandbSink:
 
     def finish(self, exit_code: int, deadline: float) -> None:
         """End the run in three stages; copy it from the journal when its data is not complete."""
-        if self.run is None:
-            return
+        try:
+            if self.run is not None:
+                self._finish(exit_code, deadline)
+        finally:
+            self._ended = True
+            wandb_core.in_use.discard(id(self))
+
+    def _finish(self, exit_code: int, deadline: float) -> None:
         closing = close_run(self.run, exit_code, deadline, self._core)
         uploaded = closing.uploaded
         if not closing.on_disk or (not uploaded and self._resumed_online()):
@@ -144,8 +150,9 @@ class WandbSink:
         set_global_run(self.run)
         if self._params:
             self.run.config.update(self._params, allow_val_change=True)
-        self._facts = run_facts(self.run)
-        self._on_change()
+        if not self._ended:
+            self._facts = run_facts(self.run)
+            self._on_change()
 
     def _init(self, mode: Any, resume: Any) -> Any:
         import wandb
@@ -213,15 +220,20 @@ class WandbSink:
             self._copy(TimeoutError("it did not end in time"))
             self.run.finish(exit_code=exit_code)
 
+        before = self._facts
         call = wandb_core.bounded(copy, left - 0.3)
-        if not call.done:
+        if not call.done or call.error is not None:
+            self._ended = True
             self.kill()
+            self._facts = before  # what it has on disk is all there is
 
     def _resumed_online(self) -> bool:
         """Whether sending the directory later would send again what has arrived."""
         return self._options.attempt > 1 and self._facts.mode == "online"
 
     def _set(self, **changes: Any) -> None:
+        if self._ended:
+            return
         self._facts = dataclasses.replace(self._facts, **changes)
         self._on_change()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,9 @@ __all__ = [
     "bounded",
     "core_process",
     "forget_exit_hook",
+    "guard_exit",
+    "in_use",
+    "is_frozen",
     "kill_core",
     "other_hooks_kept",
     "teardown",
@@ -93,6 +97,16 @@ def kill_core(process: subprocess.Popen[bytes] | None) -> None:
         process.wait(timeout=5)
 
 
+def is_frozen(process: subprocess.Popen[bytes] | None) -> bool:
+    """Return whether it is stopped (SIGSTOP), so that nothing it is asked will be answered."""
+    import psutil
+
+    try:
+        return process is not None and psutil.Process(process.pid).status() == "stopped"
+    except psutil.Error:
+        return False
+
+
 def teardown(seconds: float) -> bool:
     """Shut W&B's service of this process down; return whether it went in time.
 
@@ -104,6 +118,7 @@ def teardown(seconds: float) -> bool:
     wandb = sys.modules["wandb"]
     call: Call[None] = bounded(lambda: wandb.teardown(), seconds)
     gone = call.done and (process is None or process.poll() is not None)
+    os.environ.pop("WANDB_SERVICE", None)  # of a service that is no more
     _drop_log_handlers()
     return gone
 
@@ -141,11 +156,14 @@ def other_hooks_kept() -> Iterator[None]:
             sys.excepthook = before[1]
 
 
+in_use: set[int] = set()
+"""Runs of sessions that are still open: whoever closes these ends W&B as well."""
+
 _guarded = False
 
 
 def guard_exit() -> None:
-    """Register, once, the last bounded shutdown of W&B for runs that nobody finished."""
+    """Register, once, the last bounded shutdown of W&B, for runs that nobody finished."""
     global _guarded
     if not _guarded:
         _guarded = True
@@ -154,7 +172,7 @@ def guard_exit() -> None:
 
 def _last_teardown() -> None:
     process = core_process()
-    if process is not None and not teardown(5.0):
+    if process is not None and not in_use and not teardown(5.0):
         kill_core(process)
 
 

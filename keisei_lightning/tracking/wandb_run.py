@@ -43,11 +43,14 @@ def close_run(run: Any, exit_code: int, deadline: float, core: Any) -> Closing:
     offline = bool(run.settings.mode in ("offline", "dryrun"))
     log = Path(run.settings.sync_dir, "logs", "debug-internal.log")
     left = deadline - time.monotonic()
-    finish = wandb_core.bounded(lambda: run.finish(exit_code=exit_code), left * 0.55)
+    finish = wandb_core.bounded(lambda: run.finish(exit_code=exit_code), min(1.0, left * 0.55))
+    frozen = not finish.done and wandb_core.is_frozen(core)
+    if not frozen:
+        finish.wait(left * 0.55 - 1.0)
     if finish.done and finish.error is None:
         whole = not getattr(run, "_finish_timed_out", False) and not _had_fatal_error(log)
         return Closing(on_disk=True, uploaded=whole and not offline)
-    if not finish.done and wandb_core.teardown((deadline - time.monotonic()) * 0.3):
+    if not frozen and not finish.done and wandb_core.teardown((deadline - time.monotonic()) * 0.3):
         return Closing(on_disk=True, uploaded=False)
     wandb_core.kill_core(core)
     wandb_core.teardown(0.5)
