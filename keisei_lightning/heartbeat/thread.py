@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _DELAYS_KEPT = 200
+_SHORTEST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,10 @@ class Beat:
 def promise(interval_s: float, delays_s: Iterable[float]) -> float:
     """Return within how many seconds the next beat is sure to come.
 
-    Three intervals, and three times the longest delay measured lately: a validation or a
-    checkpoint that holds the interpreter for a minute has done so before.
+    Three intervals (five seconds at least), and three times the longest delay measured lately: a
+    validation or a checkpoint that holds the interpreter for a minute has done so before.
     """
-    return round(3.0 * interval_s + 3.0 * max(delays_s, default=0.0), 3)
+    return round(max(_SHORTEST_S, 3.0 * interval_s) + 3.0 * max(delays_s, default=0.0), 3)
 
 
 class Heartbeat:

@@ -99,7 +99,8 @@ def _bounds(url: URL, timeout_s: float) -> dict[str, Any]:
         "tcp_user_timeout": milliseconds,
         "application_name": "keisei",
     }
-    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds} {options}"
+    # A statement that waits for a lock should end by the shorter limit, which says so.
+    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={2 * milliseconds} {options}"
     return {"options": limits, **{k: v for k, v in bounds.items() if k not in url.query}}
 
 

@@ -48,7 +48,7 @@ def obstacle(record: SessionRecord, roots: Sequence[Path]) -> str | None:
     folder = Path(os.path.abspath(record.directory))
     if not os.path.lexists(folder):
         return None
-    root = next((r for r in map(_real, roots) if r is not None and _inside(folder, r)), None)
+    root = next((root for root in _ways(roots) if _inside(folder, root)), None)
     if root is None:
         return f"{folder} is outside {', '.join(map(str, roots)) or 'every root'}"
     if _has_link(folder, root) or not folder.is_dir():
@@ -104,12 +104,10 @@ def delete_run(
     shutil.rmtree(grave)
 
 
-def _real(root: Path) -> Path | None:
-    try:
-        found = Path(os.path.abspath(root))
-        return found if found.is_dir() else None
-    except OSError:
-        return None
+def _ways(roots: Sequence[Path]) -> list[Path]:
+    """Return the roots as they were given and as they really are: people may name a link."""
+    given = [Path(os.path.abspath(root)) for root in roots]
+    return [*given, *(Path(os.path.realpath(root)) for root in given)]
 
 
 def _inside(folder: Path, root: Path) -> bool:
