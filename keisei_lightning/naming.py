@@ -96,14 +96,15 @@ def overrides_slug(overrides: Sequence[str]) -> str:
     """Return the readable part of a name that Hydra's overrides make, ``lr-0.1-optim-adam``.
 
     Keys are shortened to their last component where that is unambiguous; overrides of the session
-    and of Hydra itself are left out, of the same key the last one counts. Equal for equal
+    (but its seed) and of Hydra itself are left out, of the same key the last one counts. Equal for equal
     overrides, at most 60 bytes; a hash at the end says that something could not be shown.
     Empty when nothing is left.
     """
     pairs: dict[str, str] = {}
     for override in overrides:
         key, value = _split_pair(override)
-        if key and not re.match(r"(session|hydra)([./@]|$)", key):
+        ours = re.match(r"(session|hydra)([./@]|$)", key) and key != "session.seed"
+        if key and not ours:
             pairs[key] = value
     short = _shorten(tuple(pairs))
     shown = "-".join(f"{short[key]}-{_plain(value)}".strip("-") for key, value in pairs.items())

@@ -301,8 +301,10 @@ def to_json(value: Any) -> Any:
     Numbers that JSON does not know are written as the strings ``"NaN"``, ``"Infinity"`` and
     ``"-Infinity"``, which ``float()`` reads back.
     """
+    if value is None or type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_json(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -312,6 +314,14 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
+
+
+_PLAIN = frozenset({str, int, bool})
+
+
+@functools.cache
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls))
 
 
 def from_json(data: Any) -> SessionRecord:
@@ -348,9 +358,8 @@ def _hints(cls: type[Any]) -> Mapping[str, Any]:
 
 def _build(cls: type[T], data: Mapping[str, Any]) -> T:
     hints = _hints(cls)  # type: ignore[arg-type]
-    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return cls(
-        **{key: _read(hints[key], key, value) for key, value in data.items() if key in known}
+        **{key: _read(hints[key], key, value) for key, value in data.items() if key in hints}
     )
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# Before anybody imports torch: its threads stall one another when several processes share 2 cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _CATCHABLE = [number for number in signal.Signals if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
 

@@ -147,7 +147,7 @@ def _pretend_single_run(session: Session, config: DictConfig) -> None:
     from keisei_lightning.hydra_job.command_line import single_run
 
     cfg: Any = HydraConfig.instance().cfg
-    argv = list(sys.argv)
+    argv, excepthook = list(sys.argv), sys.excepthook
     if "MULTIRUN" in str(config.hydra.mode):
         sys.argv[1:] = single_run(argv[1:], config)
     if cfg is not None:
@@ -156,6 +156,7 @@ def _pretend_single_run(session: Session, config: DictConfig) -> None:
 
     def restore(left: float) -> None:
         sys.argv[:] = argv
+        sys.excepthook = excepthook  # torch wraps it anew with each process group
         if "MULTIRUN" in str(config.hydra.mode):
             _leave_process_group()
 

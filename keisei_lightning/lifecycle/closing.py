@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keisei_lightning import ending as endings
 from keisei_lightning import ranks
+from keisei_lightning.evaluation.cost import cost
 from keisei_lightning.record import Ending, Status
 from keisei_lightning.run_directory import write_atomic
 
@@ -59,6 +60,8 @@ class Closing:
         ending = self._ending()
         with faults.guarded("ending"):
             self._session.end(ending)
+        with faults.guarded("cost"):
+            self._price()
         with faults.guarded("error.txt"):
             self._tell(ending)
         budget = self._budget(ending) if budget_s is None else budget_s
@@ -90,6 +93,13 @@ class Closing:
         if self._exception is None or self._exception is not session.failure:
             return endings.outside(session.last_place)
         return session.last_place
+
+    def _price(self) -> None:
+        session, price = self._session, self._session.config.cost.price_per_device_hour
+        if price is not None:
+            record = session.record
+            spent = cost(record.duration_s or 0.0, record.world_size or 1, price)
+            session.change(cost=spent)
 
     def _tell(self, ending: Ending) -> None:
         session, exception = self._session, self._exception

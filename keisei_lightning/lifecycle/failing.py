@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from keisei_lightning.session import Session
 
 __all__ = ["fail"]
+
+_CHILDREN_GRACE_S = 2.0
 
 
 def fail(session: Session, trainer: Any, exception: BaseException) -> None:
@@ -52,21 +55,29 @@ def _received(session: Session) -> int | None:
 def _observer_stopped(trainer: Any) -> Iterator[list[Any]]:
     """Keep Lightning's child observer from killing us while we write; then end the children.
 
-    The observer reads ``launcher.procs``; empty, it has nobody to watch. The children are ours
-    to end afterwards, as Lightning would have.
+    The observer reads ``launcher.procs``; with nobody to watch its thread ends. It stays empty: a
+    sweep goes on after this job, and must not be killed for it. The children are ours to end.
     """
     launcher = getattr(trainer.strategy, "launcher", None)
     procs = getattr(launcher, "procs", None)
     watched: list[Any] = procs if isinstance(procs, list) else []
     children = list(watched)
-    if children:
-        watched.clear()
+    watched.clear()
     try:
         yield children
     finally:
-        for child in children:
-            if child.poll() is None:
-                with contextlib.suppress(OSError):
-                    os.kill(child.pid, signal.SIGTERM)
-        if children:
-            watched.extend(children)
+        _end(children)
+
+
+def _end(children: list[Any]) -> None:
+    """Ask the children to end; those that do not are killed."""
+    deadline = time.monotonic() + _CHILDREN_GRACE_S
+    for child in children:
+        with contextlib.suppress(OSError):
+            child.terminate()
+    for child in children:
+        try:
+            child.wait(max(deadline - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

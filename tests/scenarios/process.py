@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -92,6 +94,68 @@ def run(
 def install(cwd: Path) -> Path:
     """Copy the application to where it runs, so that what it leaves beside itself is there."""
     return Path(shutil.copytree(APP, cwd / "app", dirs_exist_ok=True))
+
+
+@dataclass
+class Running:
+    """A process that lingers in its training until something is done to it."""
+
+    process: subprocess.Popen[str]
+    cwd: Path
+    log: Path
+
+    def until(self, name: str, seconds: float = 90) -> None:
+        """Wait for a file that the training leaves.
+
+        Raises:
+            TimeoutError: It does not come; the message holds the output so far.
+        """
+        deadline = time.monotonic() + seconds
+        while not (self.cwd / name).exists():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise TimeoutError(f"no {name}: {self.log.read_text()}")
+            time.sleep(0.05)
+
+    def left(self, timeout: float = 60) -> Left:
+        """Wait for the end; a process group that outlives it is killed and fails the test."""
+        started = time.monotonic()
+        try:
+            code = self.process.wait(timeout)
+        finally:
+            self.sweep()
+        directories = runs(self.cwd)
+        return Left(
+            code=code if code >= 0 else 128 - code,
+            out=self.log.read_text(),
+            seconds=time.monotonic() - started,
+            record=read(directories[0]) if directories else {},
+            directory=directories[0] if directories else None,
+        )
+
+    def sweep(self) -> None:
+        """Kill what is left of the process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def start(
+    door: str, cwd: Path, what: str, place: str, *more: str, env: dict[str, str] | None = None
+) -> Running:
+    """Start a scenario in a process group of its own."""
+    install(cwd)
+    log = cwd / "output.txt"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command(door, cwd, what, place, *more),
+            cwd=cwd,
+            env=environment(cwd, **(env or {})),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    return Running(process, cwd, log)
 
 
 def command(door: str, cwd: Path, what: str, place: str, *more: str) -> list[str]:

@@ -7,6 +7,7 @@ from parts import life
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float:
+    """Run it."""
     return life(cfg.what, cfg.place, **OmegaConf.to_container(cfg.trainer))
 
 
