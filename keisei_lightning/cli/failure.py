@@ -182,7 +182,7 @@ def _exception(failure: Failure) -> str:
         because = "".join(f" <- {cause}" for cause in reversed(failure.causes))
         return wording.one_line(failure.exception + because)
     if failure.liveness is Liveness.DEAD or failure.status is Status.LOST:
-        return "none: the process is gone without a word (SIGKILL, out of memory, os._exit?)"
+        return "none: the process is gone without a word (killed? out of memory?)"
     if failure.liveness is Liveness.STALLED:
         return "none: the process lives but makes no progress"
     if failure.liveness is Liveness.STALE:

@@ -75,11 +75,15 @@ def reindex(
         print_json({"registry": place, **facts})
     else:
         screen = Screen()
-        screen.line(f"{found} run directories found, {written} written to {place}")
-        for path in damaged:
-            screen.line(("damaged  ", "red"), wording.one_line(path))
-        for path in copies:
-            screen.line(("a copy   ", "yellow"), wording.one_line(path))
+        screen.facts(
+            [
+                ("found", f"{found} run director{'y' if found == 1 else 'ies'}"),
+                ("written", str(written)),
+                ("registry", wording.one_line(place)),
+                *(("damaged", Text(wording.one_line(path), style="red")) for path in damaged),
+                *(("a copy", Text(wording.one_line(path), style="yellow")) for path in copies),
+            ]
+        )
     return ExitCode.DONE if found else ExitCode.NOTHING_FOUND
 
 

@@ -25,7 +25,12 @@ from .conftest import KEISEI, Invoke, Runs
 
 
 def terminal(
-    *arguments: object, columns: int, cwd: Path, until: str | None = None, **env: str
+    *arguments: object,
+    columns: int,
+    cwd: Path,
+    code: int = 0,
+    until: str | None = None,
+    **env: str,
 ) -> str:
     """Run the command in a real pseudo-terminal of that width and return all that it wrote."""
     controller, terminal = pty.openpty()
@@ -55,7 +60,7 @@ def terminal(
             process.send_signal(signal.SIGINT)
             until = None
     os.close(controller)
-    assert process.wait(10) == 0, written
+    assert process.wait(10) == code, written
     return written.decode()
 
 
