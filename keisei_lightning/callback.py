@@ -38,6 +38,7 @@ class SessionCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Called when fit, validate, test or predict begins: attach the session."""
         hooks.on_setup(trainer, pl_module, self._settings)
+        self.__dict__.update(hooks.batch_hooks())
 
     @override
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -16,6 +16,7 @@ from keisei_lightning.lifecycle.presentation import show_opening
 from keisei_lightning.session import Session, peek
 
 __all__ = [
+    "batch_hooks",
     "checked",
     "on_evaluation_end",
     "on_evaluation_start",
@@ -134,6 +135,26 @@ def on_exception(trainer: Any, exception: BaseException) -> None:
             fail(session, trainer, exception)
         elif session is not None:
             session.speak(trainer, exception)
+
+
+def batch_hooks() -> dict[str, Any]:
+    """The hooks around each evaluation batch, only when percentiles over batches are asked for."""
+    with _guarded("batch latency") as session:
+        evaluation = session.evaluation if session is not None else None
+        if evaluation is not None and session.config.evaluation.batch_latency:
+            return {
+                f"on_{stage}_batch_{when}": _hook(getattr(evaluation, f"batch_{step}"))
+                for stage in ("validation", "test")
+                for when, step in (("start", "begin"), ("end", "end"))
+            }
+    return {}
+
+
+def _hook(call: Any) -> Any:
+    def hook(*ignored: Any, **more: Any) -> None:
+        call()
+
+    return hook
 
 
 def state() -> dict[str, Any]:

@@ -96,8 +96,8 @@ def overrides_slug(overrides: Sequence[str]) -> str:
     """Return the readable part of a name that Hydra's overrides make, ``lr-0.1-optim-adam``.
 
     Keys are shortened to their last component where that is unambiguous; overrides of the session
-    (but its seed) and of Hydra itself are left out, of the same key the last one counts. Equal for equal
-    overrides, at most 60 bytes; a hash at the end says that something could not be shown.
+    (but its seed) and of Hydra itself are left out, of the same key the last one counts. Equal for
+    equal overrides, at most 60 bytes; a hash at the end says that something could not be shown.
     Empty when nothing is left.
     """
     pairs: dict[str, str] = {}

@@ -141,8 +141,6 @@ class Session:
             SlaViolationError: The SLA is broken and ``session.sla.on_violation`` is ``fail``.
         """
         if self.parts.evaluation is not None:
-            if step is None:
-                step = self.place.step
             self.parts.evaluation.log_evaluation(result, step=step, stage=stage)
 
     def log_evaluation_performance(self, performance: Mapping[str, float]) -> None:

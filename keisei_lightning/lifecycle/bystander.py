@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keisei_lightning import seeding
+from keisei_lightning.config import SessionConfig
 from keisei_lightning.errors import SessionError, SessionStateError
 from keisei_lightning.run_directory import RunDirectory
 
@@ -30,6 +31,7 @@ class Bystander:
         self.evaluating = False
         self.guard: Any = None
         self.evaluation: Any = None
+        self.config = SessionConfig()
 
     @property
     def is_leader(self) -> bool:

@@ -114,12 +114,13 @@ class JoinedRank(Bystander):
 
     def attach(self, trainer: Any, module: Any) -> None:
         """Take part in the one collective, and give the Trainer a logger and a folder."""
+        # Before anything can fail: rank 0 waits for this rank's part in the collective.
+        self.evaluation = evaluation_of_rank(self.config, trainer.global_rank)
         # In a spawned group rank 0 is a child as well, and the session is its parent's.
         own = ranks.published() if trainer.is_global_zero else None
         shared = attaching.share(own, trainer)
         if shared is not None:
             self._settle(shared)
-        self.evaluation = evaluation_of_rank(self.config, trainer.global_rank)
         if self._located is None:
             return
         if attaching.wants_loggers(trainer):

@@ -52,7 +52,7 @@ def test_deleted_directory_comes_back_at_the_next_beat(tmp_path: Path) -> None:
 
 
 def test_full_disk_costs_nothing_but_a_warning(tmp_path: Path) -> None:
-    """A disk that is full for a while: the fit ends, and afterwards record and metrics are whole."""
+    """With a disk that is full for a while the fit ends, and record and metrics are whole after."""
     install(tmp_path)
     (tmp_path / "outputs").mkdir()
     keep = tmp_path / "kept"

@@ -65,9 +65,8 @@ def fill() -> None:
 
 def hoard() -> None:
     """Open files until no process could open one more."""
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    )
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
     files = []
     with contextlib.suppress(OSError):
         while True:
