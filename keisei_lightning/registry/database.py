@@ -93,6 +93,18 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
+    def once(self) -> Iterator[Connection]:
+        """Give a connection for one writing statement, which is a transaction of its own.
+
+        Raises:
+            SessionLockError: The database stayed locked for ``timeout_s``.
+            SessionError: The database cannot be used; the message says what to do.
+        """
+        # In SQLite a statement outside of BEGIN and COMMIT costs half of one between them.
+        with self.write() if self.path is None else self.read() as connection:
+            yield connection
+
+    @contextlib.contextmanager
     def alone(self) -> Iterator[Connection]:
         """Give :meth:`write`'s connection with every other caller of this method kept out."""
         with self.write() as connection:

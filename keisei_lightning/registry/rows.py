@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Row, delete, literal, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from keisei_lightning.errors import SessionError, SessionNotFoundError, SessionStateError
 from keisei_lightning.record import (
@@ -45,11 +46,13 @@ class Rows(Opened):
         if made.created_at is None:
             made = dataclasses.replace(made, created_at=iso(self.now))
         row = facts(made, now=self.now)
-        with self._database.write() as connection:
-            known = select(sessions.c.id).where(sessions.c.id == row["id"])
-            if connection.execute(known).first() is not None:
-                raise SessionStateError(f"there is a session {made.id} already; update it instead")
-            connection.execute(sessions.insert(), row)
+        with self._database.once() as connection:
+            try:
+                connection.execute(sessions.insert(), row)
+            except IntegrityError as error:
+                raise SessionStateError(
+                    f"there is a session {made.id} already; update it instead"
+                ) from error
         self._dispatcher.tell(None, made, at=self.now)
         return made
 
@@ -66,7 +69,7 @@ class Rows(Opened):
         before = self._peek(record.id) if self._dispatcher else None
         seen_at = self.now if alive else None
         row = facts(record, now=self.now, seen_at=seen_at)
-        with self._database.write() as connection:
+        with self._database.once() as connection:
             statement = upsert(self._database.dialect, record.status)
             taken = connection.execute(statement, row).rowcount > 0
         if taken:
