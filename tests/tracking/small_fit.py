@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -44,6 +44,21 @@ class Validated(Line):
         """Log the validation loss."""
         (x,) = batch
         self.log("val/loss", self.layer(x).mean())
+
+
+class Attach(Callback):
+    """Adds a session's logger where a session does: in ``setup``."""
+
+    def __init__(self, tracking: Any) -> None:
+        self.tracking = tracking
+        self.start_s = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Add the logger and start the trackers."""
+        begin = time.monotonic()
+        trainer.loggers = [self.tracking.logger()]
+        self.tracking.start()
+        self.start_s = time.monotonic() - begin
 
 
 def make_trainer(directory: Path, steps: int, **more: Any) -> Trainer:
@@ -90,11 +105,8 @@ def main(directory: Path) -> None:
             close_budget_s=ask["budget_s"],
         )
         tracking.hyperparams({"model": {"lr": 0.1}})
-        begin = time.monotonic()
-        trainer.loggers = [tracking.logger()]
-        tracking.start()
-        report["start_s"] = time.monotonic() - begin
-        print("STARTED", flush=True)
+        attach = Attach(tracking)
+        trainer.callbacks.append(attach)
     else:
         from lightning.pytorch.loggers import CSVLogger
 
@@ -105,7 +117,7 @@ def main(directory: Path) -> None:
     report["steps"] = trainer.global_step
     report["result"] = [parameter.tolist() for parameter in model.parameters()]
     if tracking is not None:
-        print("FITTED", flush=True)
+        report["start_s"] = attach.start_s
         begin = time.monotonic()
         facts = tracking.close(3, ask["budget_s"])
         report["close_s"] = time.monotonic() - begin

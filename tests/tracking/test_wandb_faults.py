@@ -231,6 +231,7 @@ def test_a_fault_of_wandb_costs_nothing(
     assert report["steps"] == without["steps"] == STEPS
     assert report["result"] == without["result"]
     assert report["start_s"] <= INIT_TIMEOUT_S + 2
+    assert report["fit_s"] <= without["fit_s"] + INIT_TIMEOUT_S + 2
     assert report["close_s"] <= BUDGET_S + 1
     assert fit.exit_s <= EXIT_S
     until(lambda: not cores_of(fit.process.pid), 10)
@@ -256,3 +257,114 @@ def test_a_fault_of_wandb_costs_nothing(
     assert (run.name, run.group, run.tags) == ("a run", "a sweep", ["fault"])
     assert run.exit_code == 3
     table[-1] += "sent"
+
+
+@pytest.mark.parametrize("budget_s", [pytest.param(3.0, marks=long), pytest.param(1.0, marks=long)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(behave("hang"), id="server hangs"),
+        pytest.param(kill_core(signal.SIGSTOP), id="core SIGSTOPped"),
+        pytest.param(kill_core(signal.SIGKILL), id="core SIGKILLed"),
+    ],
+)
+def test_a_short_budget_is_kept(
+    fault: Callable[[Fit, WandbServer], None], budget_s: float, table: list[str], tmp_path: Path
+) -> None:
+    """As when another rank has died: in time, nothing left behind, all of it in the journal."""
+    with WandbServer() as server:
+        fit = start(tmp_path / "run", server.environment, budget_s=budget_s)
+        until(lambda: server.runs and fit.steps() > 10)
+        fault(fit, server)
+        fit.end()
+    (tracker,) = fit.report["trackers"]
+    file = read_wandb_file(Path(shlex.split(tracker["sync_command"])[-1]))
+    found = len(file.values("train/loss"))
+    name = f"budget {budget_s} s, {fault.__qualname__.split('.')[0]}"
+    table.append(
+        f"{name:<28}{fit.report['start_s']:>9.2f}{fit.report['fit_s']:>8.2f}"
+        f"{fit.report['close_s']:>9.2f}{fit.exit_s:>8.2f}  {tracker['sync']} {found}/{STEPS}"
+    )
+    assert fit.report["close_s"] <= budget_s + 1
+    assert fit.exit_s <= EXIT_S
+    assert tracker["sync"] == "pending"
+    assert len(fit.losses()) == STEPS
+    until(lambda: not cores_of(fit.process.pid), 10)
+
+
+NEVER_CLOSED = """
+import sys
+from pathlib import Path
+from keisei_lightning.config import TrackerKind, TrackingConfig
+from keisei_lightning.tracking import Tracking
+import wandb
+tracking = Tracking.open(TrackingConfig(kinds=[TrackerKind.wandb], init_timeout=5),
+    directory=Path(sys.argv[1]), session_id="i", name="n")
+tracking.start()
+tracking.log({"a": 1.0})
+other = wandb.init(project="p", id="his", dir=sys.argv[1], reinit="create_new")
+other.log({"b": 1.0})
+print("UP", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["answer", pytest.param("hang", marks=long), pytest.param("error", marks=long)]
+)
+def test_the_exit_of_the_interpreter_is_not_held(behaviour: Any, tmp_path: Path) -> None:
+    """Nobody closes anything, and a run of the user's is open as well: it still ends, bounded."""
+    with WandbServer() as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", NEVER_CLOSED, str(tmp_path)],
+            env=os.environ | {"HOME": str(tmp_path)} | server.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "UP\n"
+        server.behaviour = behaviour
+        begin = time.monotonic()
+        process.communicate("\n", timeout=60)
+        assert time.monotonic() - begin < 10
+        until(lambda: not cores_of(process.pid), 10)
+
+
+@long
+def test_what_was_sent_in_part_is_not_sent_twice(tmp_path: Path) -> None:
+    """The server has a part of the history when it hangs; the command brings the rest, once."""
+    with WandbServer() as server:
+        fit = start(tmp_path / "run", server.environment, steps=500)
+        until(lambda: server.runs and server.run().history, 90)
+        server.behaviour = "hang"
+        fit.end()
+        server.kill()
+        assert 0 < len(server.run().values("train/loss")) < 500
+        with WandbServer() as answering:
+            answering.runs = server.runs
+            send(fit, fit.report["trackers"][0]["sync_command"], answering)
+            assert answering.run().values("train/loss") == fit.losses()
+
+
+@long
+@pytest.mark.parametrize("first", ["online", "offline"])
+def test_a_second_attempt_that_fails_is_sent_whole(first: str, tmp_path: Path) -> None:
+    """Attempt 1 went well or was offline, attempt 2 loses its server: one run with both."""
+    with WandbServer() as server:
+        one = start(tmp_path / "run", server.environment | {"WANDB_MODE": first}, steps=20)
+        one.end()
+        two = start(tmp_path / "run", server.environment, attempt=2)
+        until(lambda: server.runs and two.steps() > 30)
+        server.behaviour = "hang"
+        two.end()
+        server.kill()
+        commands = [f.report["trackers"][0]["sync_command"] for f in (one, two)]
+        with WandbServer() as answering:
+            answering.runs = server.runs
+            for command in filter(None, commands):
+                send(two, command, answering)
+            assert answering.run().values("train/loss") == two.losses()
+            assert answering.run().exit_code == 3
+    assert len(two.losses()) == 20 + STEPS
