@@ -1,7 +1,7 @@
 """What the registry costs: sessions a second, and the reading commands over 100 000 records.
 
 Run it as ``python benchmarks/registry.py [--records 100000] [--sessions 2000]``. MLflow's SQLite
-store does the same side by side where it is installed (``pip install keisei-lightning[benchmarks]``).
+store does the same side by side where it is installed (the extra ``benchmarks``).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def fill(registry: Registry, records: int) -> None:
 
 
 class DatabaseTime:
-    """Adds up the seconds that statements take in the database, their fetching included."""
+    """Adds up the seconds that statements take in the database; fetching counts in ``all_s``."""
 
     def __init__(self, registry: Registry) -> None:
         self.seconds = 0.0

@@ -123,6 +123,8 @@ def _prepare_sqlite(wal: bool) -> Callable[[Any, Any], None]:
         connection.isolation_level = None  # no hidden BEGIN of the driver's
         cursor = connection.cursor()
         mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if not wal and mode == "wal":
+            cursor.execute("PRAGMA journal_mode=DELETE").fetchone()
         if wal and mode != "wal":
             # Fails while another process looks at the file; whoever comes next does it.
             with contextlib.suppress(Exception):

@@ -74,7 +74,8 @@ def ordered(statement: Select[Any], sort: str, *, descending: bool) -> Select[An
     column = sessions.c[name]
     key = column.desc() if descending else column.asc()
     tie = sessions.c.id.desc() if descending else sessions.c.id.asc()
-    return statement.order_by(key.nulls_last() if column.nullable else key, tie)
+    # NULLS LAST is unknown to the SQLite of some systems that are still about (before 3.30).
+    return statement.order_by(*([column.is_(None)] if column.nullable else []), key, tie)
 
 
 def one_id(connection: Connection, wanted: str) -> str:
