@@ -15,7 +15,7 @@ from keisei_lightning.cli.backtrace import TRACE_STARTS, Frame, causes, last_use
 from keisei_lightning.cli.logs import tail
 from keisei_lightning.cli.options import AsJson, Debug, Directories, Reference, RegistryUrl
 from keisei_lightning.cli.screen import Screen, complain, print_json, status_style
-from keisei_lightning.cli.selection import Entry
+from keisei_lightning.cli.selection import Entry, Query, matches
 from keisei_lightning.cli.source import one_session
 from keisei_lightning.cli.trouble import ExitCode
 from keisei_lightning.record import Liveness, SessionRecord, Status
@@ -24,6 +24,12 @@ __all__ = ["Failure", "why"]
 
 LOG_LINES = 3
 _LOOKED_AT = 400
+_BAD = (
+    Query(
+        statuses=frozenset({Status.FAILED, Status.INTERRUPTED, Status.TERMINATED, Status.LOST}),
+    ),
+    Query(liveness=frozenset({Liveness.DEAD, Liveness.STALE, Liveness.STALLED})),
+)
 _PREFIX = re.compile(
     r"\d{4}-\d\d-\d\d (?P<time>[\d:]+)[,.\d]* (?P<level>[A-Z]+) \[keisei [^\]]*\] (?P<logger>\S+): "
 )
@@ -59,7 +65,7 @@ def why(
     debug: Debug = False,
 ) -> int:
     """Say in five lines why a session failed; without SESSION, the newest that did."""
-    entry = one_session(session, directories, registry, wanted=_is_bad)
+    entry = one_session(session, directories, registry, wanted=_BAD)
     record, failure = entry.record, examine(entry)
     if as_json:
         print_json(failure)
@@ -102,9 +108,7 @@ def examine(entry: Entry) -> Failure:
 
 
 def _is_bad(entry: Entry) -> bool:
-    if entry.record.status.is_final:
-        return entry.record.status not in (Status.COMPLETED, Status.PRUNED)
-    return entry.liveness in (Liveness.DEAD, Liveness.STALE, Liveness.STALLED)
+    return any(matches(query, entry) for query in _BAD)
 
 
 def _traceback(directory: Path, rank: int | None) -> str:

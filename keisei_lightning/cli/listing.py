@@ -83,12 +83,11 @@ def ls(
         since=None if since is None else _moment(since),
     )
     screen = Screen()
-    if limit is None and screen.terminal and not as_json:
+    a_page = limit is None and screen.terminal and not as_json
+    if a_page:
         limit = FIRST_PAGE
     with open_source(directories or (), registry) as source:
-        plain = sort == "created" and not reverse
-        entries = source.entries(query, limit=limit + 1 if limit and plain else None)
-    entries = selection.sort(entries, sort, reverse=reverse)
+        entries = source.entries(query, limit + 1 if limit else None, key=sort, reverse=reverse)
     shown = entries[:limit] if limit else entries
     if as_json:
         print_json([document(entry) for entry in shown])
@@ -97,7 +96,7 @@ def ls(
     if not shown:
         complain("no session matches" if query != Query() else "there is no session yet")
         return ExitCode.NOTHING_FOUND
-    if len(shown) < len(entries) and not as_json:
+    if a_page and len(shown) < len(entries):
         complain(f"only the first {len(shown)} are shown", "--limit 0 shows all")
     return ExitCode.DONE
 

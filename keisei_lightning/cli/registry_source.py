@@ -6,12 +6,11 @@ import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from keisei_lightning.cli.selection import Entry, Query, matches, pattern, pick
+from keisei_lightning.cli.selection import NEWEST_FIRST, Entry, Query, matches, pattern, pick, sort
 from keisei_lightning.cli.source import (
     checked_directories,
     liveness_of,
@@ -19,7 +18,7 @@ from keisei_lightning.cli.source import (
 )
 from keisei_lightning.cli.trouble import NothingFoundError, UsageError
 from keisei_lightning.errors import SessionError, SessionNotFoundError
-from keisei_lightning.record import SessionRecord
+from keisei_lightning.record import SessionRecord, Status
 
 if TYPE_CHECKING:
     from keisei_lightning.registry import Registry
@@ -31,6 +30,18 @@ _SETTINGS = {
     "SESSION_TIMEOUT_SECS": ("inactive_after_s", float),
     "SESSION_CLEANUP_INTERVAL": ("cleanup_interval_s", float),
 }
+_COLUMNS = {
+    "created": "created_at",
+    "started": "started_at",
+    "ended": "ended_at",
+    "duration": "duration_s",
+    "name": "name",
+    "id": "id",
+    "status": "status",
+    "group": "group_name",
+    "host": "host",
+}
+_LIVE = (Status.PENDING, Status.RUNNING)
 _USUAL_OUTPUTS = ("outputs", "multirun")
 _LOOKED_AT = 300
 
@@ -41,27 +52,39 @@ class RegistrySource:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
 
-    def entries(self, query: Query, limit: int | None = None) -> list[Entry]:
-        """Return what matches, the newest first, at most ``limit``.
+    def entries(
+        self,
+        query: Query,
+        limit: int | None = None,
+        *,
+        key: str = "created",
+        reverse: bool = False,
+    ) -> list[Entry]:
+        """Return what matches, in the order of :func:`selection.sort`, at most ``limit``.
 
-        The database does what it can; the rest (several tags or livenesses) is done here.
+        The database does what it can; the rest (several tags or livenesses, an order it does not
+        know, such as that of a metric) is done here.
         """
         from keisei_lightning.registry import Filters
 
-        rest = len(query.tags) > 1 or len(query.liveness) > 1
+        rest = len(query.tags) > 1 or len(query.liveness) > 1 or key not in _COLUMNS
         found = self.registry.entries(
             Filters(
-                status=query.statuses or None,
+                status=query.statuses or (_LIVE if query.liveness else None),
                 group=query.group,
                 tag=query.tags[0] if query.tags else None,
                 name=None if query.name is None else pattern(query.name),
                 since=query.since,
             ),
             liveness=next(iter(query.liveness)) if len(query.liveness) == 1 else None,
+            sort=_COLUMNS.get(key, "created_at"),
+            descending=(key in NEWEST_FIRST) != reverse,
             limit=None if rest else limit,
         )
         entries = (Entry(one.record, one.liveness, one.pinned) for one in found)
-        return list(islice((e for e in entries if not rest or matches(query, e)), limit))
+        if rest:
+            entries = (entry for entry in entries if matches(query, entry))
+        return sort(entries, key, reverse=reverse)[:limit]
 
     def find(self, reference: str) -> Entry:
         """Return the one session meant, as its run directory has it if that can be read here."""

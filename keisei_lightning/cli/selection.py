@@ -11,7 +11,17 @@ from keisei_lightning.cli.trouble import NothingFoundError, UsageError
 from keisei_lightning.cli.wording import instant
 from keisei_lightning.record import Liveness, SessionRecord, Status
 
-__all__ = ["SORT_KEYS", "Entry", "Query", "matches", "newest_first", "pattern", "pick", "sort"]
+__all__ = [
+    "NEWEST_FIRST",
+    "SORT_KEYS",
+    "Entry",
+    "Query",
+    "matches",
+    "newest_first",
+    "pattern",
+    "pick",
+    "sort",
+]
 
 _EPOCH = datetime.min.replace(tzinfo=UTC)
 _SHOWN_CANDIDATES = 8
@@ -49,7 +59,7 @@ SORT_KEYS: dict[str, SortKey] = {
     "host": lambda r: r.host,
     "cost": lambda r: r.cost,
 }
-_NEWEST_FIRST = frozenset({"created", "started", "ended"})
+NEWEST_FIRST = frozenset({"created", "started", "ended"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ def sort(entries: Iterable[Entry], key: str, *, reverse: bool = False) -> list[E
     # NaN is not equal to itself: it has no place in an order.
     present = [pair for pair in keyed if pair[0] is not None and pair[0] == pair[0]]
     absent = [entry for k, entry in keyed if k is None or k != k]
-    present.sort(key=lambda pair: pair[0], reverse=reverse != (key in _NEWEST_FIRST))  # type: ignore[arg-type, return-value]
+    present.sort(key=lambda pair: pair[0], reverse=reverse != (key in NEWEST_FIRST))  # type: ignore[arg-type, return-value]
     return [entry for _, entry in present] + absent
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from keisei_lightning.cli.selection import Entry, Query, matches, newest_first, pick
+from keisei_lightning.cli.selection import Entry, Query, matches, newest_first, pick, sort
 from keisei_lightning.cli.trouble import NothingFoundError, UsageError
 from keisei_lightning.errors import SessionNotFoundError
 from keisei_lightning.record import Liveness, SessionRecord, damaged
@@ -42,8 +42,15 @@ _NOT_RUNS = frozenset(
 class Source(Protocol):
     """Records to read, whatever keeps them."""
 
-    def entries(self, query: Query, limit: int | None = None) -> list[Entry]:
-        """Return what matches, the newest first, at most ``limit``."""
+    def entries(
+        self,
+        query: Query,
+        limit: int | None = None,
+        *,
+        key: str = "created",
+        reverse: bool = False,
+    ) -> list[Entry]:
+        """Return what matches, in the order of :func:`selection.sort`, at most ``limit``."""
         ...
 
     def find(self, reference: str) -> Entry:
@@ -61,9 +68,17 @@ class DirectorySource:
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
 
-    def entries(self, query: Query, limit: int | None = None) -> list[Entry]:
-        """Return what matches, the newest first, at most ``limit``."""
-        return newest_first(entry for entry in self._all() if matches(query, entry))[:limit]
+    def entries(
+        self,
+        query: Query,
+        limit: int | None = None,
+        *,
+        key: str = "created",
+        reverse: bool = False,
+    ) -> list[Entry]:
+        """Return what matches, in the order of :func:`selection.sort`, at most ``limit``."""
+        found = (entry for entry in self._all() if matches(query, entry))
+        return sort(found, key, reverse=reverse)[:limit]
 
     def find(self, reference: str) -> Entry:
         """Return the one session meant."""
@@ -118,26 +133,26 @@ def one_session(
     directories: Sequence[Path] | None,
     url: str | None,
     *,
-    wanted: Callable[[Entry], bool] = lambda entry: True,
+    wanted: Sequence[Query] = (Query(),),
 ) -> Entry:
     """Return the session a command is about.
 
     Args:
         reference: Id, start of an id, name, or a run directory (which needs no registry at all);
-            ``None`` for the newest session that is ``wanted``.
+            ``None`` for the newest session there is.
         directories: Run directories to look under.
         url: The registry to look in.
-        wanted: What the newest session must be when there is no reference.
+        wanted: What, one or the other, the newest must be when there is no reference.
     """
     if reference and (Path(reference) / RECORD).is_file():
         return entry_of(read_run(Path(reference)))
     with open_source(directories or (), url) as source:
         if reference is not None:
             return source.find(reference)
-        newest = next(filter(wanted, source.entries(Query())), None)
-    if newest is None:
+        newest = newest_first(e for query in wanted for e in source.entries(query, 1))
+    if not newest:
         raise NothingFoundError("there is no such session here")
-    return newest
+    return newest[0]
 
 
 def run_directories(root: Path, *, at_most: int | None = None) -> Iterator[Path]:

@@ -396,7 +396,7 @@ def test_watch_looks_once_where_there_is_no_terminal(
     runs.add("b")
     options = where()
     lines = invoke("watch", *options).out.splitlines()
-    assert lines[0].startswith("1 running")
+    assert lines[0].startswith("1 alive ")
     assert lines[2].split()[:5] == ["a", "a", "alive", "━" * 6 + "─" * 14, "30%"]
     assert lines[3].split()[:3] == ["b", "b", "completed"]
     looks = invoke("watch", "--json", "--count", 2, "--interval", 0.1, *options).out.splitlines()
