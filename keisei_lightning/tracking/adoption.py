@@ -11,7 +11,7 @@ from typing import Any
 from keisei_lightning.record import Tracker
 from keisei_lightning.tracking import wandb_core
 from keisei_lightning.tracking.journal import Entry
-from keisei_lightning.tracking.wandb_run import close_run, payload, run_facts
+from keisei_lightning.tracking.wandb_run import close_run, payload, run_facts, unset_global_run
 
 __all__ = ["AdoptedWandb", "adoptable", "open_run"]
 
@@ -64,6 +64,7 @@ class AdoptedWandb:
         if self.run is None or self._is_foreign or self._facts.mode == "disabled":
             return
         closing = close_run(self.run, exit_code, deadline, self._core)
+        unset_global_run(self.run)
         if not wandb_core.active_runs():
             wandb_core.teardown(max(0.5, deadline - time.monotonic()))
         if closing.uploaded:

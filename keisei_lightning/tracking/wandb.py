@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from keisei_lightning.tracking.wandb_run import (
     payload,
     run_facts,
     set_global_run,
+    unset_global_run,
 )
 from keisei_lightning.tracking.wandb_settings import (
     WandbOptions,
@@ -53,6 +56,7 @@ class WandbSink:
         redact: Callable[[str], str] = str,
     ) -> None:
         self.run: Any = None
+        self.refused = 0
         self._options = options
         self._journal = journal
         self._journal_start = _size(journal)
@@ -62,12 +66,14 @@ class WandbSink:
         self._params: dict[str, Any] = {}
         self._core: Any = None
         self._seen = 0
-        self._copied = self._ended = False
+        self._copied = self._ended = self._quieted = False
         self._facts = Tracker(kind="wandb", id=options.id, mode=options.mode, sync="pending")
 
     def open(self) -> None:
         """Import W&B and start the run; offline when that fails."""
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else exit waits for telemetry
+        if "WANDB_ERROR_REPORTING" not in os.environ:
+            os.environ["WANDB_ERROR_REPORTING"] = "false"  # else the exit waits for telemetry
+            self._quieted = True
         import wandb
 
         mode, why = choose_mode(
@@ -88,17 +94,26 @@ class WandbSink:
         try:
             self.run.log(payload(entry))
         except Exception as error:
-            self._copy(error)
-            if entry.media:
-                self.run.log(payload(entry, media_only=True))
+            if self._is_lost(error):
+                self._copy(error)
+                if entry.media:
+                    self.run.log(payload(entry, media_only=True))
+            else:
+                self._refused(error)
+                if entry.media:
+                    with contextlib.suppress(Exception):
+                        self.run.log(payload(dataclasses.replace(entry, media={})))
 
     def config(self, params: Mapping[str, Any]) -> None:
         """Add to the run's config."""
         self._params.update(params)
         try:
             self.run.config.update(dict(params), allow_val_change=True)
-        except ConnectionError as error:
-            self._copy(error)
+        except Exception as error:
+            if not self._is_lost(error):
+                self._refused(error)
+            else:
+                self._copy(error)
 
     def tick(self) -> None:
         """Notice that wandb-core has died although nothing was logged."""
@@ -113,12 +128,15 @@ class WandbSink:
         finally:
             self._ended = True
             wandb_core.in_use.discard(id(self))
+            if self._quieted:
+                os.environ.pop("WANDB_ERROR_REPORTING", None)
 
     def _finish(self, exit_code: int, deadline: float) -> None:
         closing = close_run(self.run, exit_code, deadline, self._core)
         uploaded = closing.uploaded
         if not closing.on_disk or (not uploaded and self._resumed_online()):
             self._copy_and_finish(exit_code, deadline)
+        unset_global_run(self.run)
         if not wandb_core.active_runs():
             wandb_core.teardown(max(0.5, deadline - time.monotonic()))
         sync: Sync = "done" if uploaded else "pending"
@@ -186,6 +204,23 @@ class WandbSink:
             f"Send it later with: {self._facts.sync_command}",
         )
 
+    def _is_lost(self, error: BaseException) -> bool:
+        """Whether an error means that wandb-core is gone, rather than that a value is wrong."""
+        if isinstance(error, OSError) or self._core is None:
+            return isinstance(error, OSError)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._core.wait(0.5)
+        return self._core.poll() is not None
+
+    def _refused(self, error: BaseException) -> None:
+        self.refused += 1
+        if self.refused > 1:
+            return
+        self._warn(
+            "tracking/wandb/refused",
+            f"W&B did not take a value ({self._redact(_words(error))}); the others go on",
+        )
+
     def _copy(self, error: BaseException) -> None:
         """Start over as an offline run that holds everything the journal has, once."""
         if self._copied:
@@ -194,6 +229,7 @@ class WandbSink:
         url = self._facts.url
         self.kill()
         wandb_core.teardown(2.0)
+        unset_global_run(self.run)
         # No resume: when this copy is sent it must replace what has arrived already.
         self._start("offline", resume=None)
         for entry in self._replayed():

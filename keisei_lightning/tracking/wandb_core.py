@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 __all__ = [
@@ -191,6 +192,10 @@ def _drop_log_handlers() -> None:
     if active_runs():
         return
     for handler in list(logger.handlers):
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and _is_of_a_run(handler.baseFilename):
             logger.removeHandler(handler)
             handler.close()
+
+
+def _is_of_a_run(path: str) -> bool:
+    return Path(path).name == "debug.log" and Path(path).parent.name == "logs"

@@ -13,7 +13,15 @@ from keisei_lightning.tracking import wandb_core
 from keisei_lightning.tracking.journal import Entry
 from keisei_lightning.tracking.wandb_settings import sync_command
 
-__all__ = ["STEP", "Closing", "close_run", "payload", "run_facts", "set_global_run"]
+__all__ = [
+    "STEP",
+    "Closing",
+    "close_run",
+    "payload",
+    "run_facts",
+    "set_global_run",
+    "unset_global_run",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +106,20 @@ def set_global_run(run: Any) -> None:
         _set_global_run(run)
     except Exception:
         _log.debug("wandb.run could not be set", exc_info=True)
+
+
+def unset_global_run(run: Any) -> None:
+    """Take a run back from ``wandb.run``: one that was cut off does not do it itself."""
+    import wandb
+
+    if wandb.run is not run:
+        return
+    try:
+        from wandb.sdk.lib import module
+
+        module.unset_globals()
+    except Exception:
+        _log.debug("wandb.run could not be unset", exc_info=True)
 
 
 def _had_fatal_error(log: Path) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import os
 import pickle
+import shlex
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +121,156 @@ def test_jobs_of_one_process_have_a_run_each(open_tracking: Any, tmp_path: Path)
         file = read_wandb_file(run_directories(directory)[0])
         assert (file.id, file.exit_code) == (f"job-{job}", code)
         assert len(file.values("train/loss")) == job + 2
+
+
+def test_a_core_that_is_killed_between_two_jobs_hurts_neither(
+    open_tracking: Any, tmp_path: Path
+) -> None:
+    """Each job's data is whole; wandb.run is its copy meanwhile, and nobody's afterwards."""
+    import wandb
+
+    for job in (0, 1):
+        directory = tmp_path / str(job)
+        tracking = open_tracking("wandb", directory=directory, session_id=f"job-{job}")
+        tracking.start()
+        run = tracking.logger().experiment
+        for step in range(5):
+            tracking.log({"a": float(step)}, step=step)
+        (core,) = cores()
+        core.kill()
+        for step in range(5, 10):
+            tracking.log({"a": float(step)}, step=step)
+        for _ in range(200):
+            if tracking.logger().experiment is not run:
+                break
+            time.sleep(0.05)
+        assert wandb.run is not run
+        assert wandb.run.id == f"job-{job}"
+        (facts,) = tracking.close(4, 20)
+        assert wandb.run is None
+        file = read_wandb_file(Path(shlex.split(facts.sync_command)[-1]))
+        assert file.values("a") == [float(step) for step in range(10)]
+        assert file.exit_code == 4
+
+
+def test_a_value_that_wandb_refuses_costs_that_value_only(
+    open_tracking: Any, directory: Path
+) -> None:
+    """The numbers logged with it, and everything after it, arrive; one warning."""
+    said: list[str] = []
+    tracking = open_tracking(
+        "wandb",
+        settings={"mode": "offline", "init_timeout": 5.0},
+        warn=lambda key, message: said.append(key),
+    )
+    tracking.start()
+    tracking.log({"a": 1.0, "bad": object()})
+    tracking.log({"a": 2.0})
+    tracking.close(0, 10)
+    (run_directory,) = run_directories(directory)
+    assert read_wandb_file(run_directory).values("a") == [1.0, 2.0]
+    assert said == ["tracking/wandb/refused"]
+
+
+def test_disabled_is_respected(open_tracking: Any, directory: Path) -> None:
+    """WANDB's own off switch: nothing on disk, nothing to be sent."""
+    tracking = open_tracking("wandb", settings={"mode": "disabled"})
+    fit(tracking, directory, steps=2)
+    (facts,) = tracking.close(0, 10)
+    assert (facts.mode, facts.sync, facts.sync_command) == ("disabled", "not_needed", None)
+    assert run_directories(directory) == []
+
+
+def test_a_wrong_setting_of_wandbs_costs_the_tracker_only(
+    open_tracking: Any, directory: Path
+) -> None:
+    """Training goes on and the warning names the setting."""
+    said: list[str] = []
+    tracking = open_tracking(
+        "wandb",
+        settings={"mode": "offline", "settings": {"no_such_setting": 1}},
+        warn=lambda key, message: said.append(message),
+    )
+    fit(tracking, directory, steps=2)
+    tracking.close(0, 10)
+    assert len(said) == 1
+    assert "no_such_setting" in said[0]
+    assert len(list(read_entries(directory / "metrics.jsonl"))) == 2
+
+
+def test_a_run_that_the_user_finishes_himself_is_over(open_tracking: Any, directory: Path) -> None:
+    """wandb.finish() in the middle: training goes on, one warning, the journal has the rest."""
+    said: list[str] = []
+    tracking = open_tracking(
+        "wandb",
+        settings={"mode": "offline", "init_timeout": 5.0},
+        warn=lambda key, message: said.append(key),
+    )
+    tracking.start()
+    tracking.log({"a": 1.0})
+    tracking.logger().experiment.finish(exit_code=2)
+    for step in range(5):
+        tracking.log({"a": 2.0}, step=step)
+    (facts,) = tracking.close(0, 10)
+    assert len(said) == 1
+    assert facts.sync == "pending"
+    (run_directory,) = run_directories(directory)
+    assert read_wandb_file(run_directory).exit_code == 2
+    assert len(list(read_entries(directory / "metrics.jsonl"))) == 6
+
+
+def test_a_user_who_imports_wandb_can_log_at_once(tmp_path: Path) -> None:
+    """wandb.log right after the start means our run: it is waited for."""
+    program = """
+import sys, wandb
+from pathlib import Path
+from keisei_lightning.config import TrackerKind, TrackingConfig
+from keisei_lightning.tracking import Tracking
+t = Tracking.open(TrackingConfig(kinds=[TrackerKind.wandb], mode="offline"),
+    directory=Path(sys.argv[1]), session_id="i", name="n")
+t.start()
+wandb.log({"mine": 1})
+wandb.config.update({"c": 1})
+t.close(0, 20)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], timeout=120, check=True, text=True
+    )
+    file = read_wandb_file(run_directories(tmp_path)[0])
+    assert file.values("mine") == [1]
+    assert file.config["c"] == 1
+
+
+def test_the_environment_is_as_before(
+    open_tracking: Any, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job leaves no variable, no handler of wandb's logger and no thread behind."""
+    import wandb
+
+    wandb.teardown()
+    before = dict(os.environ), list(logging.getLogger("wandb").handlers), threading.active_count()
+    tracking = open_tracking("wandb", settings={"mode": "offline", "init_timeout": 5.0})
+    fit(tracking, directory, steps=2)
+    tracking.close(0, 10)
+    after = dict(os.environ), list(logging.getLogger("wandb").handlers), threading.active_count()
+    assert after == before
+
+
+def test_a_close_in_the_middle_of_the_start_is_in_time(
+    open_tracking: Any, directory: Path, key: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B is still waiting for its server: the run goes offline with all there is."""
+    with WandbServer("hang") as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        tracking = open_tracking("wandb", settings={"init_timeout": 60.0})
+        monkeypatch.setattr("keisei_lightning.tracking.tracking._wandb_imported_by_us", True)
+        tracking.start()
+        tracking.log({"a": 1.0})
+        begin = time.monotonic()
+        (facts,) = tracking.close(1, 8)
+        assert time.monotonic() - begin < 9
+        file = read_wandb_file(Path(shlex.split(facts.sync_command)[-1]))
+        assert (file.values("a"), file.exit_code) == ([1.0], 1)
 
 
 def test_without_a_key_it_says_once_that_it_is_offline(open_tracking: Any, directory: Path) -> None:
