@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from wandb_server import KEY, WandbServer
 
-from keisei_lightning.cli.sync import commands
+from keisei_lightning.cli.sending import commands
 from keisei_lightning.record import SessionRecord, Status, Tracker
 from keisei_lightning.registry import Registry
 from keisei_lightning.run_directory import read_record
