@@ -349,6 +349,16 @@ def test_no_error_stops_the_heart(caplog: pytest.LogCaptureFixture) -> None:
     assert len([r for r in caplog.records if r.levelno >= logging.WARNING]) == 1
 
 
+def test_the_first_beats_come_quicker() -> None:
+    """A run that dies in its first seconds has told where it was; the promise is the usual."""
+    beats: list[Beat] = []
+    heart = Heartbeat(60.0, lambda: None, beats.append)
+    heart.start()
+    wait_for(lambda: len(beats) >= 3)
+    assert heart.stop(10)
+    assert all(beat.heartbeat.expect_next_in_s >= 180.0 for beat in beats)
+
+
 def test_slow_writing_widens_the_promise() -> None:
     """What took long once may take long again."""
     beats: list[Beat] = []
@@ -370,9 +380,9 @@ def test_the_heart_beats_at_once_when_asked() -> None:
     beats: list[Beat] = []
     heart = Heartbeat(3600.0, lambda: None, beats.append)
     heart.start()
-    wait_for(lambda: len(beats) == 1)
+    wait_for(lambda: len(beats) == 4)  # after 0, 1, 3 and 7 seconds; the next would be at 15
     heart.soon()
-    wait_for(lambda: len(beats) == 2)
+    wait_for(lambda: len(beats) == 5, 5)
     assert heart.stop(10)
     assert beats[-1].heartbeat.expect_next_in_s < 3 * 3600.0 + 60
 

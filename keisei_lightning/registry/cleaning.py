@@ -10,12 +10,12 @@ from pathlib import Path
 from sqlalchemy import select
 
 from keisei_lightning.errors import SessionError
-from keisei_lightning.record import Ending, SessionRecord, Status, to_json
+from keisei_lightning.record import Ending, Progress, SessionRecord, Status, to_json
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.liveness import is_lost, seconds
 from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.moments import iso
-from keisei_lightning.registry.run_files import read_run, write_run
+from keisei_lightning.registry.run_files import LastMetrics, last_metrics, read_run, write_run
 from keisei_lightning.registry.tables import facts, read_record, sessions, upsert
 
 __all__ = ["Cleaned", "Relink", "clean", "lost"]
@@ -67,7 +67,7 @@ def clean(
             if _store(database, own, seen_at=None):
                 caught_up.append(own)
             continue
-        ended = lost(own or record, at=now)
+        ended = lost(own or record, at=now, metrics=last_metrics(record.directory))
         if _store(database, ended, seen_at=row.seen_at):
             gone.append(ended)
             if own is not None:
@@ -77,23 +77,31 @@ def clean(
     return Cleaned(tuple(gone), tuple(caught_up))
 
 
-def lost(record: SessionRecord, *, at: float) -> SessionRecord:
-    """Return the record of a session that died without a word, ended when it was last heard of."""
-    heard = (record.heartbeat.at if record.heartbeat else None) or record.started_at or iso(at)
-    place = record.progress
-    started, ended = seconds(record.started_at), seconds(heard)
-    return record.end(
-        Ending(
-            status=Status.LOST,
-            reason="lost",
-            stage=place.stage if place else None,
-            epoch=place.epoch if place else None,
-            step=place.step if place else None,
-            closed_by="cleanup",
-        ),
-        at=heard,
-        duration_s=ended - started if started is not None and ended is not None else None,
+def lost(record: SessionRecord, *, at: float, metrics: LastMetrics | None = None) -> SessionRecord:
+    """Return the record of a session that died without a word, ended when it was last heard of.
+
+    Args:
+        record: What it said last.
+        at: The time for one that never said anything.
+        metrics: What it logged last, which may be later than its last beat.
+    """
+    begun = seconds(record.started_at)
+    beat = seconds(record.heartbeat.at) if record.heartbeat else None
+    place, logged = record.progress or Progress(), metrics or LastMetrics()
+    signs = [sign for sign in (beat, begun, logged.time) if sign is not None and sign <= at]
+    heard = max(signs, default=at)
+    steps = [step for step in (place.step, logged.step) if step is not None]
+    epochs = [epoch for epoch in (place.epoch, logged.epoch) if epoch is not None]
+    ending = Ending(
+        status=Status.LOST,
+        reason="lost",
+        stage=place.stage,
+        epoch=max(epochs, default=None),
+        step=max(steps, default=None),
+        closed_by="cleanup",
     )
+    duration = heard - begun if begun is not None else None
+    return record.end(ending, at=iso(heard), duration_s=duration)
 
 
 def _readable(stored: str) -> SessionRecord | None:

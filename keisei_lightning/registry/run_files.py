@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import stat
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from keisei_lightning.errors import SessionError
 from keisei_lightning.record import SessionRecord, from_json, to_json
+from keisei_lightning.registry.liveness import seconds
 
-__all__ = ["RECORD", "is_pinned", "mark_pinned", "read_run", "write_run"]
+__all__ = [
+    "RECORD",
+    "LastMetrics",
+    "is_pinned",
+    "last_metrics",
+    "mark_pinned",
+    "read_run",
+    "write_run",
+]
 
 RECORD = "session.json"
 _PINNED = ".pinned"
+_METRICS = "metrics.jsonl"
+_TAIL = 256 * 1024
 _LARGEST = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LastMetrics:
+    """Where a run was when it last logged a metric; ``time`` in seconds since 1970."""
+
+    step: int | None = None
+    epoch: int | None = None
+    time: float | None = None
 
 
 def read_run(directory: Path | str | None) -> SessionRecord | None:
@@ -62,6 +84,35 @@ def write_run(directory: Path | str, record: SessionRecord) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def last_metrics(directory: Path | str | None) -> LastMetrics:
+    """Return what the last whole line of the run's ``metrics.jsonl`` says; nothing if none does."""
+    if directory is None:
+        return LastMetrics()
+    try:
+        with open(Path(directory) / _METRICS, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            lines = file.read(_TAIL).splitlines()
+    except OSError:
+        return LastMetrics()
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError, AttributeError, RecursionError):
+            data = json.loads(line)
+            return LastMetrics(_whole(data.get("step")), _whole(data.get("epoch")), _time(data))
+    return LastMetrics()
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _time(data: dict[str, object]) -> float | None:
+    value = data.get("time")
+    if isinstance(value, str):
+        return seconds(value)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def mark_pinned(directory: str | None, pinned: bool) -> None:

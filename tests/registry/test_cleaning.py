@@ -17,6 +17,7 @@ import pytest
 from keisei_lightning import Registry, SessionRecord, Status
 from keisei_lightning.record import Ending, Heartbeat, Progress
 from keisei_lightning.registry.cleaner import Cleaner
+from keisei_lightning.registry.liveness import seconds
 from keisei_lightning.registry.machine import identity, process_started_at
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.run_files import read_run, write_run
@@ -54,12 +55,35 @@ def test_a_killed_process_is_lost_everywhere(registry: Registry, tmp_path: Path)
     assert registry.cleanup() == 1
     assert registry.cleanup() == 0
     lost = registry.get(record.id)
-    assert (lost.status, lost.ended_at) == (Status.LOST, record.heartbeat and record.heartbeat.at)
+    assert lost.status is Status.LOST
+    assert record.heartbeat is not None
+    assert seconds(lost.ended_at) == seconds(record.heartbeat.at)
     assert lost.ending is not None
     assert (lost.ending.reason, lost.ending.epoch, lost.ending.step) == ("lost", 3, 42)
     assert lost.duration_s == pytest.approx(95, abs=1)
     assert read_run(folder) == lost
     assert os.stat(folder / "session.json").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("cut", ["", '{"step": 99, "ep', "\n\n", "[1]\n", '{"step": "x"}\n'])
+def test_the_last_metrics_tell_more_than_the_last_beat(
+    registry: Registry, tmp_path: Path, cut: str
+) -> None:
+    """It went on after its last beat: the journal knows how far; a line cut short does not."""
+    logged = time.time() - 2
+    record = run(tmp_path / "run", pid=NO_SUCH_PID)
+    lines = [json.dumps({"step": step, "epoch": 7, "time": logged}) for step in (50, 60)]
+    whole = "\n".join(lines) + "\n"
+    (tmp_path / "run" / "metrics.jsonl").write_text(whole + cut)
+    registry.create(record)
+    assert registry.cleanup() == 1
+    lost = registry.get(record.id)
+    assert lost.ending is not None
+    if cut in ("", '{"step": 99, "ep', "\n\n"):
+        assert (lost.ending.epoch, lost.ending.step) == (7, 60)
+        assert seconds(lost.ended_at) == pytest.approx(logged, abs=0.001)
+    else:
+        assert (lost.ending.epoch, lost.ending.step) in ((7, 60), (3, 42))
 
 
 def test_the_living_stay_as_they_are(registry: Registry, tmp_path: Path) -> None:
