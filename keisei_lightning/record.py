@@ -301,7 +301,7 @@ def to_json(value: Any) -> Any:
     Numbers that JSON does not know are written as the strings ``"NaN"``, ``"Infinity"`` and
     ``"-Infinity"``, which ``float()`` reads back.
     """
-    if value is None or type(value) in _PLAIN:
+    if value is None or type(value) in (str, int, bool):
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: to_json(getattr(value, name)) for name in _names(type(value))}
@@ -314,9 +314,6 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-_PLAIN = frozenset({str, int, bool})
 
 
 @functools.cache
