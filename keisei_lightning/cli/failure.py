@@ -65,7 +65,9 @@ def why(
     debug: Debug = False,
 ) -> int:
     """Say in five lines why a session failed; without SESSION, the newest that did."""
-    entry = one_session(session, directories, registry, wanted=_BAD)
+    entry = one_session(
+        session, directories, registry, wanted=_BAD, otherwise="no session has failed here"
+    )
     record, failure = entry.record, examine(entry)
     if as_json:
         print_json(failure)

@@ -134,6 +134,7 @@ def one_session(
     url: str | None,
     *,
     wanted: Sequence[Query] = (Query(),),
+    otherwise: str = "there is no session yet",
 ) -> Entry:
     """Return the session a command is about.
 
@@ -143,6 +144,7 @@ def one_session(
         directories: Run directories to look under.
         url: The registry to look in.
         wanted: What, one or the other, the newest must be when there is no reference.
+        otherwise: What is to be said when there is no such session.
     """
     if reference and (Path(reference) / RECORD).is_file():
         return entry_of(read_run(Path(reference)))
@@ -151,7 +153,7 @@ def one_session(
             return source.find(reference)
         newest = newest_first(e for query in wanted for e in source.entries(query, 1))
     if not newest:
-        raise NothingFoundError("there is no such session here")
+        raise NothingFoundError(otherwise)
     return newest[0]
 
 

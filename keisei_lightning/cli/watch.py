@@ -124,7 +124,7 @@ def _frame(screen: Screen, running: Sequence[Entry], recent: Sequence[Entry]) ->
     sheet = screen.sheet(
         [
             Column("ID", least=18),
-            Column("NAME", rank=6, least=12),
+            Column("NAME", rank=6, least=20),
             Column("STATE"),
             Column("PROGRESS", rank=2),
             Column("%", rank=1, right=True),
