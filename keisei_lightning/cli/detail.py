@@ -13,7 +13,7 @@ from keisei_lightning.cli.listing import document, elapsed
 from keisei_lightning.cli.options import AsJson, Debug, Directories, Reference, RegistryUrl
 from keisei_lightning.cli.screen import Screen, print_json, status_style
 from keisei_lightning.cli.source import one_session
-from keisei_lightning.record import Ending, SessionRecord, Violation
+from keisei_lightning.record import Ending, Heartbeat, SessionRecord, Violation
 
 __all__ = ["show"]
 
@@ -72,7 +72,7 @@ def _course(record: SessionRecord, now: datetime) -> Facts:
     yield "took" if record.status.is_final else "runs for", wording.duration(elapsed(record, now))
     yield "progress", _progress(record)
     if record.heartbeat and not record.status.is_final:
-        yield "last beat", _ago(wording.instant(record.heartbeat.at), now)
+        yield "last beat", _beat(record.heartbeat, now)
     if record.ending:
         yield "ended", _ending(record.ending)
     if record.ending and record.ending.exception:
@@ -124,6 +124,17 @@ def _progress(record: SessionRecord) -> str:
     if progress.eta_s is not None and not record.status.is_final:
         parts.append(f"{wording.duration(progress.eta_s)} left")
     return wording.one_line(", ".join(filter(None, parts)))
+
+
+def _beat(beat: Heartbeat, now: datetime) -> str:
+    parts = [
+        _ago(wording.instant(beat.at), now),
+        "" if beat.cpu_percent is None else f"CPU {beat.cpu_percent:.0f}%",
+        "" if beat.rss_mb is None else f"{beat.rss_mb:.0f} MB",
+        "" if beat.gpu_percent is None else f"GPU {beat.gpu_percent:.0f}%",
+        "" if beat.gpu_memory_mb is None else f"{beat.gpu_memory_mb:.0f} MB on it",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _ending(ending: Ending) -> str:

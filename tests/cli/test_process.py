@@ -60,7 +60,7 @@ def terminal(
             process.send_signal(signal.SIGINT)
             until = None
     os.close(controller)
-    assert process.wait(10) == code, written
+    assert process.wait(60) == code, written
     return written.decode()
 
 

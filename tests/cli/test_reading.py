@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from keisei_lightning.record import Git, SessionRecord, SlaVerdict, Status, Violation, to_json
+from keisei_lightning.record import (
+    Git,
+    Heartbeat,
+    SessionRecord,
+    SlaVerdict,
+    Status,
+    Violation,
+    to_json,
+)
 from keisei_lightning.registry import Registry
 
 from .conftest import Invoke, Runs, moment
@@ -124,6 +133,16 @@ def test_show_tells_all_that_people_ask(runs: Runs, where: Where, invoke: Invoke
         "model.lr=0.1",
     ):
         assert words in result.out
+
+
+def test_show_tells_how_a_living_run_is_doing(runs: Runs, where: Where, invoke: Invoke) -> None:
+    """Progress, what is left, and what the last beat said of the machine."""
+    beat = Heartbeat(moment(4), 30.0, cpu_percent=85.4, rss_mb=1210.6)
+    runs.add("a", Status.RUNNING, heartbeat=beat)
+    out = invoke("show", "a", *where()).out
+    assert "a  running (alive)" in out
+    assert "30%, fit, epoch 2, step 300 of 1000, 12.5 steps/s, 56s left" in out
+    assert re.search(r"last beat +\d+s ago, CPU 85%, 1211 MB\n", out)
 
 
 def test_show_reads_the_run_directory_not_the_index(
