@@ -7,10 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keisei_lightning.errors import SessionError
-from keisei_lightning.record import (
-    Liveness,
-    SessionRecord,
-)
+from keisei_lightning.record import Liveness, SessionRecord
 
 __all__ = ["STUCK_AFTER_S", "Entry", "Updated"]
 

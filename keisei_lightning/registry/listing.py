@@ -7,11 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from keisei_lightning.record import (
-    Liveness,
-    SessionRecord,
-    Status,
-)
+from keisei_lightning.record import Liveness, SessionRecord, Status
 from keisei_lightning.registry.entry import Entry
 from keisei_lightning.registry.query import Filters, StatusFilter, When, ordered, where
 from keisei_lightning.registry.rows import Rows

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from keisei_lightning.config import RegistryConfig
-from keisei_lightning.record import (
-    SessionRecord,
-)
+from keisei_lightning.record import SessionRecord, Status
 from keisei_lightning.registry.admission import Admission, Gate, Waiting
 from keisei_lightning.registry.cleaner import Cleaner
 from keisei_lightning.registry.cleaning import clean
@@ -66,7 +65,8 @@ class Registry(Listing):
         """
         before = self._peek(record.id) if self._dispatcher else None
         answer = self.gate.admit(record, progress=progress, timeout=timeout)
-        self._dispatcher.tell(before, record, at=self.now)
+        running = dataclasses.replace(record, status=Status.RUNNING)
+        self._dispatcher.tell(before, running, at=self.now)
         return answer
 
     @property
