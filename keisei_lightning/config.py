@@ -118,7 +118,7 @@ class LimitConfig:
 class SlaConfig:
     """Limits on the metrics of evaluations, and what happens when one is broken."""
 
-    limits: dict[str, LimitConfig] = field(default_factory=dict)  # metric name or pattern -> limit
+    limits: dict[str, Any] = field(default_factory=dict)  # metric or pattern -> a LimitConfig node
     on_violation: OnViolation = OnViolation.warn  # record, warn, stop or fail
     grace: int = 1  # breaches in a row before a limit counts as broken
 

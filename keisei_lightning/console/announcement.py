@@ -161,7 +161,9 @@ def _progress(record: SessionRecord) -> str | None:
 def _metrics(metrics: Mapping[str, float] | None) -> str | None:
     if not metrics:
         return None
-    shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:_MAX_METRICS]]
+    # The user's own come first; what an evaluation cost is in the files.
+    own_first = sorted(metrics.items(), key=lambda item: item[0].startswith("evaluation/perf"))
+    shown = [f"{name} {value:.4g}" for name, value in own_first[:_MAX_METRICS]]
     more = len(metrics) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
 
@@ -205,6 +207,8 @@ def _show(
         stream = sys.stdout if stream is None else stream
         if stream is not None and (stream.isatty() if banner is None else banner):
             _draw(title, colour, lines, stream)
+    except OSError as error:  # nobody reads: a warning would go to the same broken stream
+        _log.debug("the %s could not be shown: %s", title, error)
     except Exception as error:
         _log.warning("the %s could not be shown: %s", title, error)
 
@@ -215,7 +219,13 @@ def _draw(title: str, colour: str, lines: Lines, stream: TextIO) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    class Broken(Console):
+        """A console that leaves a reader who went away to us: Rich's own ends the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise OSError("nobody reads the output any more")
+
+    console = Broken(file=stream, highlight=False, markup=False, emoji=False)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(overflow="fold")

@@ -53,13 +53,14 @@ class Closing:
             budget_s: Seconds for everything; from ``session.close`` unless given.
         """
         started = time.monotonic()
-        faults, look = self._session.parts.faults, self._session.parts.look
+        session = self._session
+        faults, look = session.parts.faults, session.parts.look
         if look is not None:
             with faults.guarded("last look"):
                 look()
         ending = self._ending()
         with faults.guarded("ending"):
-            self._session.end(ending)
+            session.end(ending)
         with faults.guarded("cost"):
             self._price()
         with faults.guarded("error.txt"):
@@ -69,6 +70,10 @@ class Closing:
             name, undo = steps.pop()
             with faults.guarded(f"close: {name}"):
                 undo(max(started + budget - time.monotonic(), 0.1))
+        if not session.paths.error.exists():  # the disk may have room again
+            with faults.guarded("error.txt"):
+                self._tell(ending)
+        session.save()
 
     def _ending(self) -> Ending:
         session = self._session
