@@ -10,7 +10,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
@@ -348,47 +348,48 @@ def damaged(id: str, message: str, **facts: Any) -> SessionRecord:
     )
 
 
-@functools.cache
-def _hints(cls: type[Any]) -> Mapping[str, Any]:
-    return types.MappingProxyType(typing.get_type_hints(cls))
-
-
 def _build(cls: type[T], data: Mapping[str, Any]) -> T:
-    hints = _hints(cls)  # type: ignore[arg-type]
-    return cls(
-        **{key: _read(hints[key], key, value) for key, value in data.items() if key in hints}
-    )
+    readers = _readers(cls)  # type: ignore[arg-type]
+    return cls(**{key: readers[key](key, value) for key, value in data.items() if key in readers})
 
 
-def _read(hint: Any, key: str, value: Any) -> Any:
+_Reader = Callable[[str, Any], Any]
+
+
+@functools.cache
+def _readers(cls: type[Any]) -> Mapping[str, _Reader]:
+    return {name: _reader(hint) for name, hint in typing.get_type_hints(cls).items()}
+
+
+def _reader(hint: Any) -> _Reader:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None:
-        if type(None) in options:
-            return None
-        raise ValueError(f"{key!r} is null")
-    return _convert(next(option for option in options if option is not type(None)), key, value)
+    convert = _converter(next(option for option in options if option is not type(None)))
+
+    def read(key: str, value: Any) -> Any:
+        if value is None and type(None) not in options:
+            raise ValueError(f"{key!r} is null")
+        return None if value is None else convert(key, value)
+
+    return read
 
 
-def _convert(kind: Any, key: str, value: Any) -> Any:
+def _converter(kind: Any) -> _Reader:
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{key!r} is no mapping")
-        return _build(kind, value)
+        return lambda key, value: _build(kind, _checked(key, value, Mapping))
     if origin is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(_convert(item, key, element) for element in _checked(key, value, list | tuple))
+        item = _converter(typing.get_args(kind)[0])
+        return lambda key, value: tuple(item(key, e) for e in _checked(key, value, (list, tuple)))
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = typing.get_args(kind)[1]
-        pairs = _checked(key, value, Mapping).items()
-        return {str(name): _convert(item, key, element) for name, element in pairs}
-    if origin is Literal:
-        return _checked(key, value, str)
+        item = _converter(typing.get_args(kind)[1])
+        return lambda key, value: {
+            str(name): item(key, e) for name, e in _checked(key, value, Mapping).items()
+        }
     if kind is float:
-        return float(value)
-    if kind in (int, bool, str):
-        return _checked(key, value, kind)
-    return kind(value)
+        return lambda key, value: float(value)
+    if origin is Literal or kind in (int, bool, str):
+        return lambda key, value: _checked(key, value, str if origin is Literal else kind)
+    return lambda key, value: kind(value)
 
 
 def _checked(key: str, value: Any, kind: Any) -> Any:
