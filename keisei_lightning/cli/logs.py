@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from keisei_lightning.cli import wording
 from keisei_lightning.cli.options import AsJson, Debug, Directories, Reference, RegistryUrl
-from keisei_lightning.cli.screen import Screen, print_json, print_json_line
+from keisei_lightning.cli.screen import print_json, print_json_line
 from keisei_lightning.cli.source import files_of, liveness_of, one_session, read_run
 from keisei_lightning.cli.trouble import CommandError, NothingFoundError, UsageError
 from keisei_lightning.record import Liveness, SessionRecord
@@ -58,9 +58,8 @@ def logs(
         found = [wording.clean(line) for line in _lines(path, lines)]
         print_json({"id": record.id, "stream": path.stem, "path": str(path), "lines": found})
     else:
-        screen = Screen()
         for line in _lines(path, lines):
-            screen.raw(Text(wording.clean(line)))
+            sys.stdout.write(wording.clean(line) + "\n")
     return 0
 
 
@@ -116,18 +115,12 @@ def _log_file(record: SessionRecord, name: str | None, follow: bool) -> Path:
 
 
 def _follow(path: Path, record: SessionRecord, lines: int | None, as_json: bool) -> None:
-    screen = Screen()
-
-    def put(line: str) -> None:
+    for line in follow_file(path, 10 if lines is None else lines, _ended(record)):
         if as_json:
             print_json_line({"line": wording.clean(line)})
         else:
-            screen.raw(Text(wording.clean(line)))
-            screen.console.file.flush()
-
-    ended = _ended(record)
-    for line in follow_file(path, 10 if lines is None else lines, ended):
-        put(line)
+            sys.stdout.write(wording.clean(line) + "\n")
+            sys.stdout.flush()
 
 
 def follow_file(path: Path, start: int, ended: Callable[[], bool]) -> Iterator[str]:

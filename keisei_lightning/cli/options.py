@@ -21,13 +21,13 @@ __all__ = [
 ]
 
 
-def _complete(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+def _complete(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the ids that start with what was typed; a shell never sees an error."""
     from keisei_lightning.cli.selection import Query
     from keisei_lightning.cli.source import open_source
 
     try:
-        given = context.params
+        given = ctx.params
         with open_source(given.get("directories") or (), given.get("registry")) as source:
             entries = source.entries(Query(), limit=500)
         found = (entry.record for entry in entries)

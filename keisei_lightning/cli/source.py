@@ -146,8 +146,8 @@ def one_session(
         wanted: What, one or the other, the newest must be when there is no reference.
         otherwise: What is to be said when there is no such session.
     """
-    if reference and (Path(reference) / RECORD).is_file():
-        return entry_of(read_run(Path(reference)))
+    if reference and (directory := run_directory(reference)):
+        return entry_of(read_run(directory))
     with open_source(directories or (), url) as source:
         if reference is not None:
             return source.find(reference)
@@ -155,6 +155,17 @@ def one_session(
     if not newest:
         raise NothingFoundError(otherwise)
     return newest[0]
+
+
+def run_directory(reference: str) -> Path | None:
+    """Return the run directory that a path to it, or to its record, names."""
+    path = Path(reference)
+    try:
+        if path.name == RECORD and path.is_file():
+            return path.parent
+        return path if (path / RECORD).is_file() else None
+    except (OSError, ValueError):  # no path at all: too long, or with a NUL in it
+        return None
 
 
 def run_directories(root: Path, *, at_most: int | None = None) -> Iterator[Path]:

@@ -16,7 +16,7 @@ from keisei_lightning.cli.options import AsJson, Debug, Directories, RegistryUrl
 from keisei_lightning.cli.screen import Screen, complain, print_json
 from keisei_lightning.cli.selection import Entry, Query, newest_first
 from keisei_lightning.cli.sending import Result, send
-from keisei_lightning.cli.source import RECORD, Source, entry_of, open_source, read_run
+from keisei_lightning.cli.source import Source, entry_of, open_source, read_run, run_directory
 from keisei_lightning.cli.trouble import ExitCode
 from keisei_lightning.record import Liveness, SessionRecord, Tracker
 
@@ -91,7 +91,7 @@ def _entries(source: Source, references: Sequence[str]) -> list[Entry]:
     if not references:
         return [_fresh(entry) for entry in source.entries(Query())]
     return [
-        entry_of(read_run(Path(one))) if (Path(one) / RECORD).is_file() else source.find(one)
+        entry_of(read_run(directory)) if (directory := run_directory(one)) else source.find(one)
         for one in references
     ]
 

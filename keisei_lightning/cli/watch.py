@@ -20,6 +20,7 @@ from keisei_lightning.cli.screen import Screen, print_json_line, status_style
 from keisei_lightning.cli.selection import Entry, Query
 from keisei_lightning.cli.sheet import Column
 from keisei_lightning.cli.source import Source, open_source
+from keisei_lightning.errors import SessionError
 from keisei_lightning.record import Liveness, Status
 
 __all__ = ["bar", "watch"]
@@ -73,12 +74,18 @@ def bar(share: float | None, width: int, *, ascii_only: bool = False) -> str:
 def _live(
     screen: Screen, source: Source, group: str | None, looks: int | None, interval: float
 ) -> None:
+    lines: list[Text] = []
     with Live(console=screen.console, auto_refresh=False, screen=False) as live:
         while True:
             size = shutil.get_terminal_size()
             screen.width = screen.console.width = max(20, size.columns)
             room = max(3, size.lines - 3)
-            live.update(Text("\n").join(_frame(screen, *_look(source, group))[:room]), refresh=True)
+            try:
+                lines = _frame(screen, *_look(source, group))
+            except SessionError as error:  # the registry is locked or away: it may come back
+                note = Text(wording.one_line(str(error)), style="yellow")
+                lines = [note, *lines[1:]]
+            live.update(Text("\n").join(lines[:room]), refresh=True)
             looks = None if looks is None else looks - 1
             if looks == 0:
                 return

@@ -164,7 +164,18 @@ def test_a_run_directory_is_a_name_too(runs: Runs, invoke: Invoke) -> None:
     record = runs.add("a", files={"metrics.jsonl": journal(3)})
     folder = str(record.directory)
     assert invoke("show", folder, "--json").json["id"] == "a"
+    assert invoke("show", f"{folder}/session.json", "--json").json["id"] == "a"
     assert "train/loss" in invoke("metrics", folder).out
+
+
+@pytest.mark.parametrize("reference", ["x" * 5000, "a\0b", "", "../..", "[a]*", "-"])
+def test_no_reference_makes_it_fail(
+    reference: str, runs: Runs, where: Where, invoke: Invoke
+) -> None:
+    """What no session is called is nothing found, be it ever so odd."""
+    runs.add("b")
+    result = invoke("show", *where(), "--", reference)
+    assert (result.code, result.out) == (1, "")
 
 
 def test_without_a_name_the_newest_is_meant(runs: Runs, where: Where, invoke: Invoke) -> None:
