@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 APP = Path(__file__).parent / "app"
 
 
@@ -182,6 +184,16 @@ def read(directory: Path) -> dict[str, Any]:
     """The record of a run directory, as plain JSON."""
     data: dict[str, Any] = json.loads((directory / "session.json").read_text(encoding="utf-8"))
     return data
+
+
+def leftovers(cwd: Path) -> list[str]:
+    """Command lines of processes that still run on behalf of a scenario."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("HOME") == str(cwd) and process.status() != "zombie":
+                found.append(" ".join(process.cmdline()))
+    return [line for line in found if not line.startswith("sleep")]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from process import Left, run
+from process import Left, leftovers, run
+from wandb_file import read_wandb_file, run_directories
 
 PLACES = (
     *("before", "setup", "sanity", "step", "validation", "test", "predict", "between", "after"),
@@ -83,7 +84,14 @@ def check(left: Left, what: str, place: str) -> None:
 @pytest.mark.parametrize(("what", "place"), cells(ANYWHERE, SMOKE))
 def test_ending_is_told_truthfully_in_a_hydra_job(what: str, place: str, tmp_path: Path) -> None:
     """Each ending at each place of a Hydra job has one status, reason and exit code."""
-    check(run("hydra", tmp_path, what, place), what, place)
+    left = run("hydra", tmp_path, what, place, "session/tracking=wandb")
+    check(left, what, place)
+    assert left.directory is not None
+    tracked = run_directories(left.directory)
+    if place not in ("before", "setup"):  # there the run may end before W&B has begun
+        [offline] = tracked
+        assert read_wandb_file(offline).exit_code == left.code
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.long
