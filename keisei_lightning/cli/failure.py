@@ -12,11 +12,12 @@ from rich.text import Text
 
 from keisei_lightning.cli import wording
 from keisei_lightning.cli.backtrace import TRACE_STARTS, Frame, causes, last_user_frame
-from keisei_lightning.cli.logs import tail
 from keisei_lightning.cli.options import AsJson, Debug, Directories, Reference, RegistryUrl
 from keisei_lightning.cli.screen import Screen, complain, print_json, status_style
 from keisei_lightning.cli.selection import Entry, Query, matches
+from keisei_lightning.cli.series import latest
 from keisei_lightning.cli.source import one_session
+from keisei_lightning.cli.text_file import tail
 from keisei_lightning.cli.trouble import ExitCode
 from keisei_lightning.record import Liveness, SessionRecord, Status
 
@@ -87,6 +88,13 @@ def examine(entry: Entry) -> Failure:
     rank = ending.rank if ending else None
     trace = _traceback(directory, rank) if directory else ""
     where = ending if ending and ending.step is not None else progress
+    step, epoch = (where.step, where.epoch) if where else (None, None)
+    metrics = dict(record.metrics)
+    if directory and (ending is None or record.status is Status.LOST):
+        logged_step, logged_epoch, values = latest(directory / "metrics.jsonl")
+        metrics |= values
+        if logged_step is not None and logged_step >= (step or 0):
+            step, epoch = logged_step, epoch if logged_epoch is None else logged_epoch
     fault = ending.exception if ending else None
     chain = causes(trace)
     return Failure(
@@ -96,8 +104,8 @@ def examine(entry: Entry) -> Failure:
         liveness=entry.liveness,
         reason=ending.reason if ending else None,
         stage=where.stage if where else None,
-        epoch=where.epoch if where else None,
-        step=where.step if where else None,
+        epoch=epoch,
+        step=step,
         rank=rank,
         signal=ending.signal if ending else None,
         exit_code=ending.exit_code if ending else None,
@@ -105,7 +113,7 @@ def examine(entry: Entry) -> Failure:
         causes=tuple(chain[:-1]),
         frame=last_user_frame(trace),
         log=tuple(_last_words(directory, rank)) if directory else (),
-        metrics=dict(record.metrics),
+        metrics=metrics,
     )
 
 

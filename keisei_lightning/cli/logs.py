@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -15,13 +13,11 @@ from keisei_lightning.cli import wording
 from keisei_lightning.cli.options import AsJson, Debug, Directories, Reference, RegistryUrl
 from keisei_lightning.cli.screen import print_json, print_json_line
 from keisei_lightning.cli.source import files_of, liveness_of, one_session, read_run
+from keisei_lightning.cli.text_file import decoded, follow, tail
 from keisei_lightning.cli.trouble import CommandError, NothingFoundError, UsageError
 from keisei_lightning.record import Liveness, SessionRecord
 
-__all__ = ["logs", "tail"]
-
-POLL_S = 0.3
-BLOCK = 1 << 16
+__all__ = ["logs"]
 
 
 def logs(
@@ -63,30 +59,6 @@ def logs(
     return 0
 
 
-def tail(path: Path, count: int) -> list[str]:
-    """Return the last lines of a text file without reading all of it.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END)
-        data = b""
-        while position > 0 and data.count(b"\n") <= count:
-            size = min(BLOCK, position)
-            position -= size
-            file.seek(position)
-            data = file.read(size) + data
-    return _decoded(data)[-count:] if count else []
-
-
-def _decoded(data: bytes) -> list[str]:
-    lines = data.decode("utf-8", "replace").split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines]
-
-
 def _lines(path: Path, count: int | None) -> Iterator[str]:
     try:
         if count is not None:
@@ -94,7 +66,7 @@ def _lines(path: Path, count: int | None) -> Iterator[str]:
             return
         with path.open("rb") as file:
             for line in file:
-                yield from _decoded(line)
+                yield from decoded(line)
     except OSError as error:
         raise CommandError(f"cannot read {path}: {error.strerror}") from error
 
@@ -115,60 +87,12 @@ def _log_file(record: SessionRecord, name: str | None, follow: bool) -> Path:
 
 
 def _follow(path: Path, record: SessionRecord, lines: int | None, as_json: bool) -> None:
-    for line in follow_file(path, 10 if lines is None else lines, _ended(record)):
+    for line in follow(path, 10 if lines is None else lines, _ended(record)):
         if as_json:
             print_json_line({"line": wording.clean(line)})
         else:
             sys.stdout.write(wording.clean(line) + "\n")
             sys.stdout.flush()
-
-
-def follow_file(path: Path, start: int, ended: Callable[[], bool]) -> Iterator[str]:
-    """Yield the last lines and then every new one until the run is over and all was read.
-
-    A file that is not there yet is waited for; one that got shorter or was replaced is read anew.
-    """
-    position, inode, rest, first = 0, None, b"", True
-    while True:
-        over = ended()
-        try:
-            with path.open("rb") as file:
-                facts = os.fstat(file.fileno())
-                if first:
-                    position = _start_of_last(path, start)
-                    first = False
-                elif facts.st_ino != inode or facts.st_size < position:
-                    position, rest = 0, b""
-                inode = facts.st_ino
-                file.seek(position)
-                data = rest + file.read()
-                position = file.tell()
-        except FileNotFoundError:
-            data = rest
-        whole, newline, rest = data.rpartition(b"\n")
-        yield from _decoded(whole + newline)
-        if over:
-            yield from _decoded(rest)
-            return
-        time.sleep(POLL_S)
-
-
-def _start_of_last(path: Path, count: int) -> int:
-    """Return the offset at which the last ``count`` whole lines begin."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        position, seen = size if count else 0, 0
-        while position > 0:
-            block = min(BLOCK, position)
-            position -= block
-            file.seek(position)
-            data = file.read(block)
-            for index in range(len(data) - 1, -1, -1):
-                if data[index] == 0x0A and position + index != size - 1:
-                    seen += 1
-                    if seen == count:
-                        return position + index + 1
-    return 0 if count else size
 
 
 def _ended(record: SessionRecord) -> Callable[[], bool]:

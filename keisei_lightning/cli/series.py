@@ -10,8 +10,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Point", "Summary", "chosen", "read", "summarize"]
+from keisei_lightning.cli.text_file import tail
 
+__all__ = ["Point", "Summary", "chosen", "latest", "read", "summarize"]
+
+_LATEST = 200  # lines from the end
 _NOT_METRICS = frozenset({"step", "epoch", "time"})
 
 Series = Mapping[str, Sequence["Point"]]
@@ -62,6 +65,23 @@ def read(path: Path) -> dict[str, list[Point]]:
                     at = number if step is None else step
                     found.setdefault(name, {})[at] = Point(at, epoch, value)
     return {name: [points[at] for at in sorted(points)] for name, points in found.items()}
+
+
+def latest(path: Path) -> tuple[int | None, int | None, dict[str, float]]:
+    """Return the last step, its epoch and the last values, from the end of the file only.
+
+    A run that was killed logged more than its last heartbeat told.
+    """
+    try:
+        lines = [line.encode() for line in tail(path, _LATEST)]
+    except OSError:
+        return None, None, {}
+    step, epoch, values = None, None, dict[str, float]()
+    for row in _rows(lines):
+        step, epoch = _integer(row.get("step")), _integer(row.get("epoch"))
+        numbers = ((k, _value(raw)) for k, raw in row.items() if k not in _NOT_METRICS)
+        values.update((name, number) for name, number in numbers if number is not None)
+    return step, epoch, values
 
 
 def chosen(series: Series, patterns: Sequence[str]) -> tuple[dict[str, Sequence[Point]], list[str]]:

@@ -213,7 +213,10 @@ def files_of(record: SessionRecord) -> Path:
 
 def entry_of(record: SessionRecord) -> Entry:
     """Return a record with its liveness."""
-    return Entry(record, liveness_of(record), PINNED_TAG in record.tags)
+    from keisei_lightning.registry.run_files import is_pinned
+
+    pinned = PINNED_TAG in record.tags or is_pinned(record.directory)
+    return Entry(record, liveness_of(record), pinned)
 
 
 def liveness_of(record: SessionRecord) -> Liveness | None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keisei_lightning.cli.logs import follow_file, tail
+from keisei_lightning.cli.text_file import follow, tail
 from keisei_lightning.record import Status
 
 from .conftest import KEISEI, Invoke, Runs
@@ -159,7 +159,7 @@ def test_following_misses_nothing(
     """Lines appear once and whole, whatever happens to the file, and it ends with the run."""
     path = tmp_path / "log"
     writer = Writer(path, list(steps))
-    assert list(follow_file(path, start, writer.ended)) == expected
+    assert list(follow(path, start, writer.ended)) == expected
 
 
 @pytest.fixture

@@ -263,12 +263,13 @@ def test_why_looks_at_the_rank_that_failed(runs: Runs, where: Where, invoke: Inv
 
 def test_why_of_a_killed_run_names_its_last_step(runs: Runs, where: Where, invoke: Invoke) -> None:
     """A process that is gone without a word: the last step, and what may have been."""
-    runs.dead("a", metrics={"loss": 0.25})
+    logged = '{"step": 310, "epoch": 3, "loss": 0.125}\n{"step": 311, "lo'
+    runs.dead("a", metrics={"loss": 0.25, "acc": 0.5}, files={"metrics.jsonl": logged})
     result = invoke("why", "a", *where())
     lines = result.out.splitlines()
-    assert lines[0].startswith("dead       a: rank 0, in fit, epoch 2, step 300")
+    assert lines[0].startswith("dead       a: rank 0, in fit, epoch 3, step 310")
     assert "gone without a word" in lines[1]
-    assert lines[4] == "metrics    loss=0.25"
+    assert lines[4] == "metrics    loss=0.125 acc=0.5"
 
 
 def test_why_without_a_name_finds_the_newest_failure(
