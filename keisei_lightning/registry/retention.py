@@ -38,6 +38,7 @@ class Retention:
     mode: Literal["min", "max"] = "min"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "statuses", frozenset(map(_status, self.statuses)))
         unended = sorted(status.value for status in self.statuses if not status.is_final)
         if unended:
             raise SessionConfigError(f"prune: {', '.join(unended)} sessions are never removed")
@@ -90,6 +91,14 @@ def doomed(
         if record.id not in kept and reason is not None:
             gone.append(Doomed(record, reason))
     return tuple(gone)
+
+
+def _status(given: Status | str) -> Status:
+    try:
+        return Status(given)
+    except ValueError as error:
+        known = ", ".join(status.value for status in Status if status.is_final)
+        raise SessionConfigError(f"prune: {error}; use some of {known}") from error
 
 
 def _reason(record: SessionRecord, rules: Retention, now: float) -> str | None:

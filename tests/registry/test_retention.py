@@ -78,6 +78,7 @@ def test_one_without_a_time_stays_where_age_matters() -> None:
     ("wrong", "words"),
     [
         ({"statuses": frozenset({Status.RUNNING})}, "running"),
+        ({"statuses": frozenset({"gone"})}, "gone"),
         ({"keep_best": 1}, "metric"),
         ({"keep_last": -1}, "negative"),
         ({"mode": "best"}, "best"),
