@@ -14,6 +14,14 @@ from keisei_lightning.registry.liveness import seconds
 __all__ = ["CLASSIC", "Doomed", "Retention", "doomed"]
 
 
+def _status(given: Status | str) -> Status:
+    try:
+        return Status(given)
+    except ValueError as error:
+        known = ", ".join(status.value for status in Status if status.is_final)
+        raise SessionConfigError(f"prune: {error}; use some of {known}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """What may go and what stays; a session goes when a rule says so and none keeps it.
@@ -91,14 +99,6 @@ def doomed(
         if record.id not in kept and reason is not None:
             gone.append(Doomed(record, reason))
     return tuple(gone)
-
-
-def _status(given: Status | str) -> Status:
-    try:
-        return Status(given)
-    except ValueError as error:
-        known = ", ".join(status.value for status in Status if status.is_final)
-        raise SessionConfigError(f"prune: {error}; use some of {known}") from error
 
 
 def _reason(record: SessionRecord, rules: Retention, now: float) -> str | None:
