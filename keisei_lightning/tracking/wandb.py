@@ -7,15 +7,15 @@ import dataclasses
 import itertools
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from keisei_lightning.record import Sync, Tracker
 from keisei_lightning.tracking import wandb_core
 from keisei_lightning.tracking.journal import Entry, read_entries
+from keisei_lightning.tracking.wandb_directories import can_be_continued, mark_sent, unsent
 from keisei_lightning.tracking.wandb_run import (
     STEP,
     close_run,
@@ -24,16 +24,11 @@ from keisei_lightning.tracking.wandb_run import (
     set_global_run,
     unset_global_run,
 )
-from keisei_lightning.tracking.wandb_settings import (
-    WandbOptions,
-    choose_mode,
-    has_key,
-    run_settings,
-)
+from keisei_lightning.tracking.wandb_settings import WandbOptions, sync_command
+from keisei_lightning.tracking.wandb_start import start_run, wanted_mode
 
 __all__ = ["WandbSink"]
 
-OFFLINE_INIT_S = 20.0
 REPLAY_NEEDS_S = 0.8
 
 
@@ -74,15 +69,11 @@ class WandbSink:
         if "WANDB_ERROR_REPORTING" not in os.environ:
             os.environ["WANDB_ERROR_REPORTING"] = "false"  # else the exit waits for telemetry
             self._quieted = True
-        import wandb
-
-        mode, why = choose_mode(
-            self._options.mode, _configured_mode(wandb), key=has_key(os.environ, _base_url(wandb))
-        )
+        mode, why = wanted_mode(self._options)
         if why:
             self._warn("tracking/wandb/offline", f"W&B runs offline: {why}")
         try:
-            self._start(mode, resume="allow" if self._options.attempt > 1 else None)
+            self._begin(mode)
         except BaseException as error:
             if mode == "offline":
                 raise
@@ -140,6 +131,8 @@ class WandbSink:
         if not wandb_core.active_runs():
             wandb_core.teardown(max(0.5, deadline - time.monotonic()))
         sync: Sync = "done" if uploaded else "pending"
+        if uploaded:
+            mark_sent(Path(self.run.settings.sync_dir))
         if self._facts.mode == "disabled":
             sync = "not_needed"
         self._set(sync=sync, sync_command=self._facts.sync_command if sync == "pending" else None)
@@ -152,15 +145,24 @@ class WandbSink:
         """Return id, url, mode and what is left to be sent."""
         return self._facts
 
+    def _begin(self, mode: str) -> None:
+        """Start the run, together with what earlier attempts have not sent yet."""
+        options = self._options
+        earlier = unsent(options.directory, options.id)
+        if options.attempt == 1 or mode == "disabled":
+            earlier = []
+        again = any(mode != "offline" or not can_be_continued(d) for d in earlier)
+        self._start(mode, resume=None if again or options.attempt == 1 else "allow")
+        if again:
+            self._send(read_entries(self._journal, until=self._journal_start))
+            mark_sent(*earlier)
+        elif earlier:
+            directories = [*earlier, Path(self.run.settings.sync_dir)]
+            self._set(sync_command=sync_command(directories, "offline"))
+
     def _start(self, mode: str, *, resume: str | None) -> None:
-        wandb_core.guard_exit()
-        limit = OFFLINE_INIT_S if mode == "offline" else self._options.init_timeout + 2
-        with wandb_core.other_hooks_kept():
-            call = wandb_core.bounded(lambda: self._init(mode, resume), limit)
-            if not call.done:
-                self.kill()
-                call.wait(2.0)
-        self.run = call.result()
+        wandb_core.in_use.add(id(self))
+        self.run = start_run(self._options, mode, resume, self._redact)
         self._core = wandb_core.core_process()
         wandb_core.forget_exit_hook()
         self.run.define_metric(STEP)
@@ -172,32 +174,14 @@ class WandbSink:
             self._facts = run_facts(self.run)
             self._on_change()
 
-    def _init(self, mode: Any, resume: Any) -> Any:
-        import wandb
-
-        options = self._options
-        known = wandb.Settings.model_fields
-        settings = run_settings(options, known, argv=sys.argv, redact=self._redact)
-        return wandb.init(
-            id=options.id,
-            name=options.name,
-            project=options.project,
-            entity=options.entity,
-            group=options.group,
-            job_type=options.job_type,
-            notes=options.notes,
-            tags=list(options.tags) or None,
-            dir=str(options.directory),
-            mode=mode,
-            resume=resume,
-            reinit="create_new",
-            settings=wandb.Settings(**settings),
-        )
+    def _send(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.run.log(payload(entry))
 
     def _go_offline(self, error: BaseException) -> None:
         if not wandb_core.teardown(2.0):  # the id stays in use until then
             self.kill()
-        self._start("offline", resume="allow" if self._options.attempt > 1 else None)
+        self._begin("offline")
         self._warn(
             "tracking/wandb/offline",
             f"W&B could not be reached ({self._redact(_words(error))}); the run goes on offline. "
@@ -232,8 +216,9 @@ class WandbSink:
         unset_global_run(self.run)
         # No resume: when this copy is sent it must replace what has arrived already.
         self._start("offline", resume=None)
-        for entry in self._replayed():
-            self.run.log(payload(entry))
+        self._send(self._replayed())
+        options = self._options
+        mark_sent(*(d for d in unsent(options.directory, options.id) if not self._is_mine(d)))
         self._set(url=url)
         self._warn(
             "tracking/wandb/copy",
@@ -263,6 +248,9 @@ class WandbSink:
             self.kill()
             self._facts = before  # what it has on disk is all there is
 
+    def _is_mine(self, directory: Path) -> bool:
+        return directory == Path(self.run.settings.sync_dir)
+
     def _resumed_online(self) -> bool:
         """Whether sending the directory later would send again what has arrived."""
         return self._options.attempt > 1 and self._facts.mode == "online"
@@ -272,23 +260,6 @@ class WandbSink:
             return
         self._facts = dataclasses.replace(self._facts, **changes)
         self._on_change()
-
-
-def _configured_mode(wandb: Any) -> str | None:
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
-    try:
-        mode = wandb.sdk.wandb_setup.singleton().settings.mode
-    except Exception:
-        return None
-    return None if mode == "online" else str(mode)
-
-
-def _base_url(wandb: Any) -> str:
-    try:
-        return str(wandb.sdk.wandb_setup.singleton().settings.base_url)
-    except Exception:
-        return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
 
 
 def _size(path: Path) -> int:

@@ -77,7 +77,7 @@ def run_facts(run: Any) -> Tracker:
         url=None if mode == "offline" else run.url,
         mode=mode,
         sync="pending",
-        sync_command=sync_command(run.settings.sync_dir, mode),
+        sync_command=sync_command([run.settings.sync_dir], mode),
     )
 
 

@@ -96,7 +96,12 @@ def run_settings(
     return ours | dict(options.settings)
 
 
-def sync_command(directory: str | os.PathLike[str], mode: str | None) -> str:
-    """Return the command that sends a run's local data, to be pasted into a shell."""
+def sync_command(directories: Iterable[str | os.PathLike[str]], mode: str | None) -> str:
+    """Return the command that sends a run's local data, to be pasted into a shell.
+
+    Args:
+        directories: W&B's, oldest first: ``wandb sync`` sends them in the order of their start.
+        mode: ``offline``, or any other for a run that was online.
+    """
     flags = [] if mode == "offline" else ["--no-skip-online"]
-    return shlex.join(["wandb", "sync", *flags, os.path.abspath(directory)])
+    return shlex.join(["wandb", "sync", *flags, *map(os.path.abspath, directories)])

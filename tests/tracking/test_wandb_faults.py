@@ -348,23 +348,50 @@ def test_what_was_sent_in_part_is_not_sent_twice(tmp_path: Path) -> None:
             assert answering.run().values("train/loss") == fit.losses()
 
 
+OFFLINE = {"WANDB_MODE": "offline"}
+
+
 @long
-@pytest.mark.parametrize("first", ["online", "offline"])
-def test_a_second_attempt_that_fails_is_sent_whole(first: str, tmp_path: Path) -> None:
-    """Attempt 1 went well or was offline, attempt 2 loses its server: one run with both."""
+@pytest.mark.parametrize("second", ["answers", "hangs", "offline"])
+@pytest.mark.parametrize("first", ["answers", "hangs", "offline", "killed", "killed at once"])
+def test_two_attempts_are_one_run_with_the_history_of_both(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    """Whatever came of the first: what the record of the second says, sent, makes it whole."""
+    directory = tmp_path / "run"
     with WandbServer() as server:
-        one = start(tmp_path / "run", server.environment | {"WANDB_MODE": first}, steps=20)
-        one.end()
-        two = start(tmp_path / "run", server.environment, attempt=2)
-        until(lambda: server.runs and two.steps() > 30)
-        server.behaviour = "hang"
-        two.end()
+        one = start(directory, server.environment | (OFFLINE if "killed" in first else {}))
+        if "killed" in first:
+            begun = one.directory.glob if first == "killed at once" else None
+            until(lambda: any(begun("wandb/*run-*/*.wandb")) if begun else one.steps() > 40)
+            one.process.kill()
+            one.process.communicate()
+            until(lambda: not cores_of(one.process.pid), 10)
+        else:
+            until(lambda: server.runs and one.steps() > 10)
+            server.behaviour = "hang" if first == "hangs" else "answer"
+            one.end()
         server.kill()
-        commands = [f.report["trackers"][0]["sync_command"] for f in (one, two)]
-        with WandbServer() as answering:
-            answering.runs = server.runs
-            for command in filter(None, commands):
-                send(two, command, answering)
-            assert answering.run().values("train/loss") == two.losses()
-            assert answering.run().exit_code == 3
-    assert len(two.losses()) == 20 + STEPS
+    with WandbServer() as server2:
+        server2.runs = server.runs
+        environment = server2.environment | (OFFLINE if second == "offline" else {})
+        two = start(directory, environment, attempt=2)
+        until(lambda: (server2.operations or second == "offline") and two.steps() > STEPS)
+        server2.behaviour = "hang" if second == "hangs" else "answer"
+        two.end()
+        server2.kill()
+    (tracker,) = two.report["trackers"]
+    assert tracker["sync"] == ("done" if second == "answers" else "pending")
+    with WandbServer() as answering:
+        answering.runs = server2.runs
+        if tracker["sync_command"]:
+            send(two, tracker["sync_command"], answering)
+        run = answering.run()
+    losses = two.losses()
+    assert len(losses) >= STEPS
+    assert run.exit_code == 3
+    if "killed" in first and second == "offline":  # W&B's file lacks the second before the kill
+        assert run.values("train/loss")[-STEPS:] == losses[-STEPS:]
+        assert len(run.values("train/loss")) >= len(losses) - 2 / PAUSE_S
+    else:
+        assert run.values("train/loss") == losses

@@ -80,11 +80,12 @@ def test_metadata_is_left_out_when_the_command_line_has_a_secret(tmp_path: Path)
 @given(st.text(alphabet=st.characters(exclude_characters="\0/", exclude_categories=["Cs"])))
 def test_the_sync_command_survives_a_shell(name: str) -> None:
     """Any directory name comes through; a run that was online needs a flag."""
-    command = sync_command(f"/runs/{name}", "online")
+    command = sync_command([f"/runs/{name}", "/b"], "online")
     assert shlex.split(command) == [
         "wandb",
         "sync",
         "--no-skip-online",
         os.path.abspath(f"/runs/{name}"),
+        "/b",
     ]
-    assert "--no-skip-online" not in sync_command("/runs/x", "offline")
+    assert "--no-skip-online" not in sync_command(["/runs/x"], "offline")
