@@ -58,7 +58,9 @@ class Closing:
         if look is not None:
             with faults.guarded("last look"):
                 look()
-        ending = self._ending()
+        ending = self._plainly()
+        with faults.guarded("how it ended"):
+            ending = self._ending()
         with faults.guarded("ending"):
             session.end(ending)
         with faults.guarded("cost"):
@@ -74,6 +76,10 @@ class Closing:
             with faults.guarded("error.txt"):
                 self._tell(ending)
         session.save()
+
+    def _plainly(self) -> Ending:
+        """The ending from the exception alone, should the rest not be known."""
+        return endings.classify(self._exception, closed_by=self._closed_by)
 
     def _ending(self) -> Ending:
         session = self._session

@@ -61,8 +61,10 @@ def _observer_stopped(trainer: Any) -> Iterator[list[Any]]:
     launcher = getattr(trainer.strategy, "launcher", None)
     procs = getattr(launcher, "procs", None)
     watched: list[Any] = procs if isinstance(procs, list) else []
-    children = list(watched)
-    watched.clear()
+    # The processes of ddp_spawn and ddp_fork are no Popen: Lightning joins those itself.
+    children = [process for process in watched if isinstance(process, subprocess.Popen)]
+    if children:
+        watched.clear()
     try:
         yield children
     finally:

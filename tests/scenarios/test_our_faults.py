@@ -39,6 +39,7 @@ STEPS = [
     "keisei_lightning.hydra_job.job:_leave_process_group",
 ]
 WRITES = [
+    "keisei_lightning.ranks:read_words",
     "keisei_lightning.lifecycle.record_keeper:link_status",
     "keisei_lightning.lifecycle.closing:write_atomic",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from process import Left, Running, environment, install, read, run, runs, start
+from process import Left, Running, environment, install, lines, read, run, runs, start
 
 DDP = ("+trainer.devices=2", "+trainer.strategy=ddp")
 
@@ -92,18 +92,18 @@ def test_signal_ends_all_ranks(to: str, number: int, tmp_path: Path) -> None:
     assert not [process for process in ranks if process.is_running()]
 
 
-def test_sweep_on_two_ranks_is_one_run_a_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_sweep_on_two_ranks_is_one_run_a_job(how: str, tmp_path: Path) -> None:
     """`-m` with DDP starts each job's ranks as that job: no shadow sweep, also after a failure."""
-    left = run(
-        "hydra",
+    script = install(tmp_path) / "train.py"
+    program = [str(script)] if how == "script" else ["-m", "train"]
+    left = run_outside(
         tmp_path,
-        "exception",
-        "nowhere,step,nowhere",
-        "lr=0.1",
-        "note='a,b'",
-        *DDP,
-        "-m",
-        timeout=300,
+        [
+            *(sys.executable, *program, "-m", "what=exception", "place=nowhere,step,nowhere"),
+            *("+session=default", "lr=0.1", "note='a,b=\\'c\\''", *DDP),
+        ],
+        PYTHONPATH=str(script.parent),
     )
     assert left.code == 1, left.out
     directories = runs(tmp_path)
@@ -115,6 +115,25 @@ def test_sweep_on_two_ranks_is_one_run_a_job(tmp_path: Path) -> None:
     assert [record["job_num"] for record in records] == [0, 1, 2]
     assert {record["world_size"] for record in records} == {2}
     assert not (tmp_path / "outputs").exists()
+    for directory in directories:
+        assert (directory / "logs" / "rank1.log").exists()
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+@pytest.mark.parametrize("what", ["success", "exception"])
+def test_spawned_ranks_keep_one_record(strategy: str, what: str, tmp_path: Path) -> None:
+    """With ranks as children of the script's own process the parent keeps the record."""
+    devices = ("+trainer.devices=2", f"+trainer.strategy={strategy}")
+    left = run("hydra", tmp_path, what, "step", *devices)
+    assert len(runs(tmp_path)) == 1, left.out
+    status, code = ("completed", 0) if what == "success" else ("failed", 1)
+    assert (left.record["status"], left.code) == (status, code), left.out
+    assert left.directory is not None
+    steps = [line["step"] for line in lines(left.directory / "metrics.jsonl")]
+    assert steps
+    if what == "exception":
+        assert "boom at the place" in (left.directory / "error.txt").read_text()
+    assert "keisei_lightning.lifecycle" not in left.out
 
 
 def test_ranks_from_torchrun_are_one_session(tmp_path: Path) -> None:
@@ -180,6 +199,6 @@ def start_outside(cwd: Path, arguments: list[str], env: dict[str, str], log: str
     return Running(process, cwd, cwd / log)
 
 
-def run_outside(cwd: Path, arguments: list[str]) -> Left:
+def run_outside(cwd: Path, arguments: list[str], **env: str) -> Left:
     """Run one command to its end."""
-    return start_outside(cwd, arguments, {}, "output.txt").left(timeout=180)
+    return start_outside(cwd, arguments, env, "output.txt").left(timeout=240)
