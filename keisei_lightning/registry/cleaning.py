@@ -117,7 +117,10 @@ def _own_word(record: SessionRecord) -> SessionRecord | None:
         own = read_run(record.directory)
     except SessionError:
         return None
-    return own if own is not None and own.id == record.id else None
+    if own is None or own.id != record.id:
+        return None
+    # The directory may have been moved or copied: where we found it counts, not what it says.
+    return own.update(directory=record.directory)
 
 
 def _younger(own: SessionRecord, known: SessionRecord) -> bool:

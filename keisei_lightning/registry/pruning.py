@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -102,6 +103,16 @@ def delete_run(
         grave.rename(folder)
         raise
     shutil.rmtree(grave)
+    _drop_links(folder)
+
+
+def _drop_links(folder: Path) -> None:
+    """Remove the links to a deleted run: those by its status, and ``latest``."""
+    by_status = (path / folder.name for path in (folder.parent / "by-status").glob("*"))
+    for link in (*by_status, folder.parent / "latest"):
+        if link.is_symlink() and not link.exists():
+            with contextlib.suppress(OSError):
+                link.unlink()
 
 
 def _ways(roots: Sequence[Path]) -> list[Path]:

@@ -222,6 +222,20 @@ def test_the_root_itself_stays(books: Registry, project: Path) -> None:
     kept(books, "outside")
 
 
+def test_links_to_a_deleted_run_go_with_it(books: Registry, project: Path) -> None:
+    """`by-status` and `latest` point to no run that is gone; other links stay."""
+    outputs = project / "outputs"
+    run(books, outputs / "one")
+    links = outputs / "by-status" / "COMPLETED"
+    links.mkdir(parents=True)
+    (links / "one").symlink_to(outputs / "one")
+    (links / "other").symlink_to(outputs / "elsewhere")
+    (outputs / "latest").symlink_to(outputs / "one")
+    prune(books)
+    assert [path.name for path in links.iterdir()] == ["other"]
+    assert not (outputs / "latest").is_symlink()
+
+
 def test_the_file_system_is_no_root(books: Registry, project: Path) -> None:
     """``--root /`` does not open everything."""
     run(books, project / "one")
