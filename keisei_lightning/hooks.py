@@ -12,6 +12,7 @@ from keisei_lightning.ending import fit_reason
 from keisei_lightning.errors import SessionError
 from keisei_lightning.lifecycle import attaching
 from keisei_lightning.lifecycle.bystander import Bystander
+from keisei_lightning.lifecycle.failing import fail, give_ctrl_c_back
 from keisei_lightning.lifecycle.presentation import show_opening
 from keisei_lightning.session import Session, peek
 
@@ -50,6 +51,7 @@ def on_setup(trainer: Any, module: Any, given: Mapping[str, Any]) -> None:
         SessionError: What the user asked to be stopped by: capacity, or a wrong config.
     """
     try:
+        give_ctrl_c_back()
         session = _session_for(given)
         session.attach(trainer, module)
         if isinstance(session, Session):
@@ -130,8 +132,6 @@ def on_exception(trainer: Any, exception: BaseException) -> None:
     """Something was raised inside the Trainer."""
     with _guarded("exception") as session:
         if isinstance(session, Session):
-            from keisei_lightning.lifecycle.failing import fail
-
             fail(session, trainer, exception)
         elif session is not None:
             session.speak(trainer, exception)

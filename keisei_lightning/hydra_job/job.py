@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from keisei_lightning import naming
 from keisei_lightning.errors import SessionError
 from keisei_lightning.lifecycle.bystander import Bystander
-from keisei_lightning.record import Status
 from keisei_lightning.session import Session, peek, set_current
 
 __all__ = ["begin_job", "check_early", "end_job", "outcome"]
@@ -69,8 +66,6 @@ def end_job(exception: BaseException | None, cfg: Any = None) -> None:
         with session.parts.faults.guarded("effective config"):
             _note_changes(session, cfg)
         session.close(exception, closed_by=closed_by)
-        if session.status is Status.INTERRUPTED and not isinstance(exception, Exception):
-            _ignore_ctrl_c()
     elif isinstance(session, Bystander):
         session.leave(exception)
     set_current(None)
@@ -81,12 +76,6 @@ def outcome(job_return: Any) -> BaseException | None:
     value = getattr(job_return, "_return_value", None)
     failed = getattr(getattr(job_return, "status", None), "name", "") == "FAILED"
     return value if failed and isinstance(value, BaseException) else None
-
-
-def _ignore_ctrl_c() -> None:
-    """The process is on its way out with Lightning's code; another Ctrl-C would change that."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _plan(config: DictConfig, settled: Any) -> Any:

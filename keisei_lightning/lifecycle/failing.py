@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from keisei_lightning.session import Session
 
-__all__ = ["fail"]
+__all__ = ["fail", "give_ctrl_c_back"]
 
 _CHILDREN_GRACE_S = 2.0
+_ctrl_c_held = False
 
 
 def fail(session: Session, trainer: Any, exception: BaseException) -> None:
@@ -25,6 +27,8 @@ def fail(session: Session, trainer: Any, exception: BaseException) -> None:
     session.mark()
     session.failure = exception
     session.in_training = False
+    if isinstance(exception, KeyboardInterrupt):
+        _hold_ctrl_c(trainer)
     signalled = session.guard is not None and session.guard.received is not None
     if type(exception).__name__ == "SIGTERMException" or (signalled and _is_exit(exception)):
         # Lightning's exception carries no code, so the process would end with 0.
@@ -41,6 +45,29 @@ def fail(session: Session, trainer: Any, exception: BaseException) -> None:
             )
     elif not isinstance(exception, Exception):
         session.close(exception, closed_by="on_exception", inside_trainer=True)
+
+
+def give_ctrl_c_back() -> None:
+    """Undo what an earlier Ctrl-C left, for a program that goes on after it."""
+    global _ctrl_c_held
+    if _ctrl_c_held and threading.current_thread() is threading.main_thread():
+        _ctrl_c_held = False
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _hold_ctrl_c(trainer: Any) -> None:
+    """Keep a second Ctrl-C from changing the exit code on the way out.
+
+    Lightning ignores it during its shutdown and then puts the old handler back, just before it
+    leaves with ``sys.exit(1)``.
+    """
+    global _ctrl_c_held
+    connector = getattr(trainer, "_signal_connector", None)
+    handlers = getattr(connector, "_original_handlers", None)
+    if isinstance(handlers, dict) and signal.SIGINT in handlers:
+        handlers[signal.SIGINT] = signal.SIG_IGN
+        _ctrl_c_held = True
 
 
 def _is_exit(exception: BaseException) -> bool:

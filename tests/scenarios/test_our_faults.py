@@ -20,8 +20,8 @@ HOOKS = [
     "keisei_lightning.evaluation.evaluation:Evaluation.end",
     "keisei_lightning.session:Session.mark",
     "keisei_lightning.session:Session.save",
-    "keisei_lightning.lifecycle.failing:fail",
-    "keisei_lightning.lifecycle.presentation:show_opening",
+    "keisei_lightning.hooks:fail",
+    "keisei_lightning.hooks:show_opening",
     "keisei_lightning.tracking.journal:Journal.log",
 ]
 STEPS = [
