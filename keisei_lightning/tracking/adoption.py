@@ -21,7 +21,8 @@ class AdoptedWandb:
 
     Args:
         logger: His logger; it goes on logging by itself, so only entries of ours are added.
-        foreign: A run he had opened before the session: it is his to finish.
+        foreign: The run that was open before the session. It is his to finish if he opened it
+            himself; what his logger opened belongs to the Trainer's life and so to the session.
         on_change: Called when the facts have changed.
     """
 
@@ -82,7 +83,8 @@ class AdoptedWandb:
 
     @property
     def _is_foreign(self) -> bool:
-        return self.run is not None and self.run is self._foreign
+        run = self.run
+        return run is not None and run is self._foreign and not _made_by(self._logger, run)
 
 
 def adoptable(loggers: Iterable[Any]) -> list[Any]:
@@ -93,6 +95,15 @@ def adoptable(loggers: Iterable[Any]) -> list[Any]:
         if any(cls.__name__ == "WandbLogger" for cls in type(logger).__mro__)
         and not type(logger).__module__.startswith("keisei_lightning.")
     ]
+
+
+def _made_by(logger: Any, run: Any) -> bool:
+    """Whether Lightning's logger has opened a run itself: it always resumes, in its project."""
+    wanted = getattr(logger, "_wandb_init", {})
+    settings = run.settings
+    return bool(
+        settings.resume == wanted.get("resume") and settings.project == wanted.get("project")
+    )
 
 
 def open_run() -> Any:

@@ -108,16 +108,17 @@ def is_frozen(process: subprocess.Popen[bytes] | None) -> bool:
         return False
 
 
-def teardown(seconds: float) -> bool:
+def teardown(seconds: float, exit_code: int = 0) -> bool:
     """Shut W&B's service of this process down; return whether it went in time.
 
-    With unfinished runs it makes the service write what it has and give up uploading.
+    With unfinished runs it makes the service write what it has, end them with ``exit_code`` and
+    give up uploading.
     """
     if "wandb" not in sys.modules:
         return True
     process = core_process()
     wandb = sys.modules["wandb"]
-    call: Call[None] = bounded(lambda: wandb.teardown(), seconds)
+    call: Call[None] = bounded(lambda: wandb.teardown(exit_code), seconds)
     gone = call.done and (process is None or process.poll() is not None)
     os.environ.pop("WANDB_SERVICE", None)  # of a service that is no more
     _drop_log_handlers()

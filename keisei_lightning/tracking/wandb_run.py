@@ -58,7 +58,11 @@ def close_run(run: Any, exit_code: int, deadline: float, core: Any) -> Closing:
     if finish.done and finish.error is None:
         whole = not getattr(run, "_finish_timed_out", False) and not _had_fatal_error(log)
         return Closing(on_disk=True, uploaded=whole and not offline)
-    if not frozen and not finish.done and wandb_core.teardown((deadline - time.monotonic()) * 0.3):
+    if (
+        not frozen
+        and not finish.done
+        and wandb_core.teardown((deadline - time.monotonic()) * 0.3, exit_code)
+    ):
         return Closing(on_disk=True, uploaded=False)
     wandb_core.kill_core(core)
     wandb_core.teardown(0.5)

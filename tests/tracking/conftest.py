@@ -10,7 +10,7 @@ import pytest
 from wandb_server import KEY
 
 from keisei_lightning.config import TrackerKind, TrackingConfig
-from keisei_lightning.tracking import Tracking
+from keisei_lightning.tracking import Tracking, wandb_core
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,9 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("WANDB_DATA_DIR", str(home))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     yield
-    import sys
-
-    if "wandb" in sys.modules:
-        import wandb
-
-        wandb.teardown()
+    core = wandb_core.core_process()
+    if not wandb_core.teardown(5.0):
+        wandb_core.kill_core(core)
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+import wandb
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from small_fit import Line, loader, make_trainer
 from wandb_file import read_wandb_file, run_directories
+from wandb_server import WandbServer
 
-import wandb
 from keisei_lightning.tracking import read_entries
 
 
@@ -96,3 +99,38 @@ def test_a_disabled_logger_has_nothing_to_send(open_tracking: Any, directory: Pa
     (facts,) = tracking.close(0, 10)
     assert (facts.mode, facts.sync) == ("disabled", "not_needed")
     logger.experiment.finish()
+
+
+def test_an_adopted_run_whose_server_hangs_is_closed_in_time(
+    open_tracking: Any, directory: Path, key: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His run has no time limits of its own: the close has, and its data is on disk."""
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        mine = WandbLogger(id="mine-1", project="p", save_dir=directory)
+        assert mine.experiment.id == "mine-1"
+        tracking = open_tracking("wandb")
+        tracking.adopt([mine])
+        tracking.start()
+        mine.log_metrics({"a": 1.0}, step=0)
+        server.behaviour = "hang"
+        begin = time.monotonic()
+        (facts,) = tracking.close(3, 5)
+        assert time.monotonic() - begin < 6
+        assert facts.url == f"{server.url}/tester/p/runs/mine-1"
+        assert facts.sync == "pending"
+        assert facts.sync_command is not None
+        assert "--no-skip-online" in facts.sync_command
+        file = read_wandb_file(run_directories(directory)[0])
+        assert (file.values("a"), file.exit_code) == ([1], 3)
+        assert wandb.run is None
+
+
+def test_a_second_adoption_after_the_start_changes_nothing(
+    open_tracking: Any, directory: Path
+) -> None:
+    """A user's logger that comes with a later Trainer is left to him."""
+    tracking = open_tracking()
+    tracking.start()
+    assert not tracking.adopt([own_logger(directory)])
+    assert tracking.facts == ()

@@ -273,6 +273,24 @@ def test_a_close_in_the_middle_of_the_start_is_in_time(
         assert (file.values("a"), file.exit_code) == ([1.0], 1)
 
 
+def test_the_experiment_is_waited_for_no_longer_than_allowed(
+    open_tracking: Any, key: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B's server hangs: people get the run that went offline, or a dummy, but no hang."""
+    monkeypatch.setattr("keisei_lightning.tracking.tracking._wandb_imported_by_us", True)
+    with WandbServer("hang") as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        tracking = open_tracking("wandb", settings={"init_timeout": 1.0})
+        tracking.start()
+        begin = time.monotonic()
+        tracking.logger().experiment.log({"mine": 1})
+        assert time.monotonic() - begin < 5
+        begin = time.monotonic()
+        tracking.logger().experiment.log({"mine": 2})
+        assert time.monotonic() - begin < 1
+        tracking.close(0, 10)
+
+
 def test_without_a_key_it_says_once_that_it_is_offline(open_tracking: Any, directory: Path) -> None:
     """The message says what to do."""
     said: list[tuple[str, str]] = []

@@ -113,6 +113,7 @@ def send(fit: Fit, command: str, server: WandbServer) -> str:
     done = subprocess.run(
         command,
         shell=True,
+        cwd=fit.directory.parent,
         env=os.environ | server.environment | {"PATH": path, "HOME": str(fit.directory.parent)},
         capture_output=True,
         text=True,
