@@ -139,9 +139,7 @@ def _last_words(directory: Path, rank: int | None) -> list[str]:
     """Return the last lines of the first log that has any, before a traceback began."""
     for stem in (f"rank{rank}" if rank else "training", "training", "stderr", "stdout"):
         try:
-            lines = [
-                wording.one_line(x) for x in tail(directory / "logs" / f"{stem}.log", _LOOKED_AT)
-            ]
+            lines = [_said(x) for x in tail(directory / "logs" / f"{stem}.log", _LOOKED_AT)]
         except OSError:
             continue
         starts = (i for i, line in enumerate(lines) if any(s in line for s in TRACE_STARTS))

@@ -40,7 +40,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     drop = ("WANDB_", "KEISEI_", "PL_", "SLURM_", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_")
     env = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
     env |= {
-        "HOME": str(home),
+        "HOME": str(home / "home"),  # not the project itself: no registry is made in a home
+        "SCENARIO": str(home),
         "PYTHONWARNINGS": "default",
         "OMP_NUM_THREADS": "1",
         "HYDRA_FULL_ERROR": "1",
@@ -95,6 +96,7 @@ def run(
 
 def install(cwd: Path) -> Path:
     """Copy the application to where it runs, so that what it leaves beside itself is there."""
+    (cwd / "home").mkdir(exist_ok=True)
     return Path(shutil.copytree(APP, cwd / "app", dirs_exist_ok=True))
 
 
@@ -191,7 +193,7 @@ def leftovers(cwd: Path) -> list[str]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("HOME") == str(cwd) and process.status() != "zombie":
+            if process.environ().get("SCENARIO") == str(cwd) and process.status() != "zombie":
                 found.append(" ".join(process.cmdline()))
     return [line for line in found if not line.startswith("sleep")]
 
