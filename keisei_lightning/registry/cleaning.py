@@ -10,8 +10,9 @@ from pathlib import Path
 from sqlalchemy import select
 
 from keisei_lightning.errors import SessionError
-from keisei_lightning.record import Ending, Progress, SessionRecord, Status, to_json
+from keisei_lightning.record import Ending, LastWords, Progress, SessionRecord, Status, to_json
 from keisei_lightning.registry.database import Database
+from keisei_lightning.registry.last_words import last_words
 from keisei_lightning.registry.liveness import is_lost, seconds
 from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.moments import iso
@@ -67,7 +68,12 @@ def clean(
             if _store(database, own, seen_at=None):
                 caught_up.append(own)
             continue
-        ended = lost(own or record, at=now, metrics=last_metrics(record.directory))
+        ended = lost(
+            own or record,
+            at=now,
+            metrics=last_metrics(record.directory),
+            words=last_words(record.directory),
+        )
         if _store(database, ended, seen_at=row.seen_at):
             gone.append(ended)
             if own is not None:
@@ -77,13 +83,20 @@ def clean(
     return Cleaned(tuple(gone), tuple(caught_up))
 
 
-def lost(record: SessionRecord, *, at: float, metrics: LastMetrics | None = None) -> SessionRecord:
+def lost(
+    record: SessionRecord,
+    *,
+    at: float,
+    metrics: LastMetrics | None = None,
+    words: LastWords | None = None,
+) -> SessionRecord:
     """Return the record of a session that died without a word, ended when it was last heard of.
 
     Args:
         record: What it said last.
         at: The time for one that never said anything.
         metrics: What it logged last, which may be later than its last beat.
+        words: What another rank said before it died.
     """
     begun = seconds(record.started_at)
     beat = seconds(record.heartbeat.at) if record.heartbeat else None
@@ -98,6 +111,8 @@ def lost(record: SessionRecord, *, at: float, metrics: LastMetrics | None = None
         stage=place.stage,
         epoch=max(epochs, default=None),
         step=max(steps, default=None),
+        rank=words.rank if words else None,
+        exception=words.exception if words else None,
         closed_by="cleanup",
     )
     duration = heard - begun if begun is not None else None

@@ -63,6 +63,21 @@ def test_one_too_many_waits_for_its_slot(tmp_path: Path) -> None:
     assert read(waiting)["status"] == "completed"
 
 
+def test_rank_that_fails_early_is_named_by_the_clean_up(tmp_path: Path) -> None:
+    """Rank 1 fails before the Trainer is there and rank 0 is killed: the lost record says why."""
+    left = run(
+        *("hydra", tmp_path, "exception", "before", "+trainer.devices=2", "+trainer.strategy=ddp"),
+        env={"HAPPEN_RANK": "1"},
+    )
+    assert (left.code, left.record["status"]) == (137, "running"), left.out
+    keisei(tmp_path, "cleanup", "--yes")
+    [directory] = runs(tmp_path)
+    record = read(directory)
+    assert record["status"] == "lost"
+    assert record["ending"]["rank"] == 1
+    assert record["ending"]["exception"]["type"] == "ValueError"
+
+
 def test_killed_training_is_seen_at_once(tmp_path: Path) -> None:
     """After kill -9 the command line says dead, why names the last step, clean-up says one."""
     running = start("hydra", tmp_path, "linger", "")
