@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,12 @@ from typing import Any
 from keisei_lightning.record import Sync, Tracker
 from keisei_lightning.tracking import wandb_core
 from keisei_lightning.tracking.journal import Entry, read_entries
-from keisei_lightning.tracking.wandb_directories import can_be_continued, mark_sent, unsent
+from keisei_lightning.tracking.wandb_directories import (
+    can_be_continued,
+    has_data,
+    mark_sent,
+    unsent,
+)
 from keisei_lightning.tracking.wandb_run import (
     STEP,
     close_run,
@@ -125,6 +131,8 @@ class WandbSink:
     def _finish(self, exit_code: int, deadline: float) -> None:
         closing = close_run(self.run, exit_code, deadline, self._core)
         uploaded = closing.uploaded
+        if self._copied and closing.on_disk:
+            self._supersede()
         if not closing.on_disk or (not uploaded and self._resumed_online()):
             self._copy_and_finish(exit_code, deadline)
         unset_global_run(self.run)
@@ -135,7 +143,15 @@ class WandbSink:
             mark_sent(Path(self.run.settings.sync_dir))
         if self._facts.mode == "disabled":
             sync = "not_needed"
-        self._set(sync=sync, sync_command=self._facts.sync_command if sync == "pending" else None)
+        command = self._facts.sync_command if sync == "pending" else None
+        if command is not None and not has_data(Path(shlex.split(command)[-1])):
+            command = None  # W&B's process was cut off before it wrote anything
+            self._warn(
+                "tracking/wandb/empty",
+                "W&B has written nothing that could be sent; metrics.jsonl has every metric",
+            )
+        self._ended = False
+        self._set(sync=sync, sync_command=command)
 
     def kill(self) -> None:
         """End wandb-core, so that whatever waits for it fails at once."""
@@ -217,8 +233,6 @@ class WandbSink:
         # No resume: when this copy is sent it must replace what has arrived already.
         self._start("offline", resume=None)
         self._send(self._replayed())
-        options = self._options
-        mark_sent(*(d for d in unsent(options.directory, options.id) if not self._is_mine(d)))
         self._set(url=url)
         self._warn(
             "tracking/wandb/copy",
@@ -240,6 +254,7 @@ class WandbSink:
         def copy() -> None:
             self._copy(TimeoutError("it did not end in time"))
             self.run.finish(exit_code=exit_code)
+            self._supersede()
 
         before = self._facts
         call = wandb_core.bounded(copy, left - 0.3)
@@ -248,8 +263,11 @@ class WandbSink:
             self.kill()
             self._facts = before  # what it has on disk is all there is
 
-    def _is_mine(self, directory: Path) -> bool:
-        return directory == Path(self.run.settings.sync_dir)
+    def _supersede(self) -> None:
+        """Mark every directory but that of the copy, which has all they have."""
+        mine = Path(self.run.settings.sync_dir)
+        others = unsent(self._options.directory, self._options.id)
+        mark_sent(*(directory for directory in others if directory != mine))
 
     def _resumed_online(self) -> bool:
         """Whether sending the directory later would send again what has arrived."""

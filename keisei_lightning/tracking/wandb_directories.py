@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-__all__ = ["can_be_continued", "mark_sent", "unsent"]
+__all__ = ["can_be_continued", "has_data", "mark_sent", "unsent"]
 
 EMPTY = 7  # bytes of a file that only has its header
 
@@ -34,8 +34,13 @@ def can_be_continued(directory: Path) -> bool:
     Not so when it was online (what has arrived would be sent again) or holds nothing, because the
     process was killed before W&B wrote anything.
     """
+    return directory.name.startswith("offline-") and has_data(directory)
+
+
+def has_data(directory: Path) -> bool:
+    """Return whether W&B has written anything that could be sent."""
     sizes = [file.stat().st_size for file in directory.glob("*.wandb")]
-    return directory.name.startswith("offline-") and bool(sizes) and min(sizes) > EMPTY
+    return bool(sizes) and min(sizes) > EMPTY
 
 
 def mark_sent(*directories: Path) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keisei_lightning.tracking.wandb_directories import can_be_continued, mark_sent, unsent
+from keisei_lightning.tracking.wandb_directories import (
+    can_be_continued,
+    has_data,
+    mark_sent,
+    unsent,
+)
 
 
 def run_directory(root: Path, name: str, id: str, size: int = 100) -> Path:
@@ -37,4 +42,6 @@ def test_only_offline_data_can_be_continued(tmp_path: Path) -> None:
     """Not what was online, nor a file that only has its header."""
     assert can_be_continued(run_directory(tmp_path, "offline-run-20260101_000000-a", "a"))
     assert not can_be_continued(run_directory(tmp_path, "run-20260101_000000-a", "a"))
-    assert not can_be_continued(run_directory(tmp_path, "offline-run-20260102_000000-a", "a", 7))
+    empty = run_directory(tmp_path, "offline-run-20260102_000000-a", "a", 7)
+    assert not can_be_continued(empty)
+    assert not has_data(empty)
