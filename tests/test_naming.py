@@ -106,7 +106,7 @@ def test_no_limit_below_one_byte():
         (["model/optim=adam", "db@store=pg"], "optim-adam-store-pg"),
         (["layers=[64,32]", "note='a, \"b\"'"], "layers-64-32-note-a-b"),
         (["path=/data/x y/z", "empty=''", "nothing="], "path--data-x-y-z-empty-empty-nothing"),
-        (["session=debug", "session.seed=3", "session/tracking=none", "+session=default"], "seed-3"),
+        (["session=debug", "session.seed=3", "+session/tracking=none"], "seed-3"),
         (["hydra.run.dir=x", "hydra/launcher=joblib", "lr=1"], "lr-1"),
         (["sessions=3", "hydration.x=2"], "sessions-3-x-2"),
     ],
