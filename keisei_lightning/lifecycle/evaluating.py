@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from keisei_lightning.config import SessionConfig
@@ -21,13 +22,12 @@ def evaluation_of(session: Session) -> Evaluation:
     """Build the evaluation of a session on rank 0."""
     config = session.config
 
+    lines = _Lines(session.paths.evaluations)
+    session.on_close("evaluations.jsonl", lambda left: lines.flush())
+
     def write(line: Mapping[str, Any]) -> None:
         redacted = session.parts.redactor.tree(to_json(line))
-        data = json.dumps(redacted, ensure_ascii=False) + "\n"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        descriptor = os.open(session.paths.evaluations, flags, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            file.write(data)
+        lines.write(json.dumps(redacted, ensure_ascii=False) + "\n")
 
     def log(metrics: Mapping[str, float], step: int | None) -> None:
         session.log_metrics(metrics, step)
@@ -58,6 +58,39 @@ def evaluation_of(session: Session) -> Evaluation:
         on_verdict=verdict,
         configure=configure,
     )
+
+
+class _Lines:
+    """Appends lines to a file; what a full disk does not take is kept and comes first next time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting = b""
+
+    def write(self, line: str) -> None:
+        """Append a line.
+
+        Raises:
+            OSError: It has to wait.
+        """
+        self._waiting += line.encode("utf-8", "backslashreplace")
+        self.flush()
+
+    def flush(self) -> None:
+        """Append what waits.
+
+        Raises:
+            OSError: It has to wait on.
+        """
+        if not self._waiting:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(descriptor, self._waiting) :]
+        finally:
+            os.close(descriptor)
 
 
 def evaluation_of_rank(config: SessionConfig, rank: int) -> Evaluation:

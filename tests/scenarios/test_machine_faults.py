@@ -70,6 +70,8 @@ def test_full_disk_costs_nothing_but_a_warning(tmp_path: Path) -> None:
     [directory] = [path for path in runs(keep) if "by-status" not in str(path)]
     record = read(directory)
     assert (record["status"], record["ending"]["reason"]) == ("completed", "max_epochs")
+    stages = [line["stage"] for line in lines(directory / "evaluations.jsonl")]
+    assert stages == ["validate", "validate", "test"]
     steps = [line["step"] for line in lines(directory / "metrics.jsonl") if "train/loss" in line]
     assert steps == sorted(set(steps))
     assert len(steps) >= 8
