@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb_file import read_wandb_file, run_directories
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DIGITS = EXAMPLES / "digits" / "train.py"
@@ -53,6 +54,29 @@ def test_digits_learns_and_keeps_its_session(tmp_path: Path) -> None:
     assert Path(record["checkpoint"]["best"]).exists()
     assert record["warnings"] == {}
     assert WARNING.findall(done.stderr) == []
+
+
+def test_every_metric_reaches_wandb_and_the_files(tmp_path: Path) -> None:
+    """What DESIGN names is in W&B's offline file, in metrics.jsonl and in evaluations.jsonl."""
+    run(DIGITS, "session/tracking=wandb", "trainer.max_epochs=2", cwd=tmp_path)
+    (record,) = records(tmp_path)
+    directory = Path(record["directory"])
+    (offline,) = run_directories(directory)
+    sent = {name for line in read_wandb_file(offline).history for name in line}
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    written = {name for line in lines for name in json.loads(line)}
+    own = {"train/loss", "val/loss", "val/acc", "test/acc"}
+    figures = ("latency_ms", "memory_overhead_mb", "cpu_utilization_percent")
+    ours = {f"evaluation/performance/{name}" for name in (*figures, "training_impact_percent")}
+    ours |= {"evaluation/sla/passed", "evaluation/sla/violation_count"}
+    assert own | ours <= written
+    assert own | ours <= sent
+    assert read_wandb_file(offline).exit_code == 0
+    evaluations = (directory / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
+    stages = [json.loads(line) for line in evaluations]
+    assert [line["stage"] for line in stages] == ["validate", "validate", "test"]
+    assert all(line["sla"]["passed"] for line in stages if line["stage"] == "validate")
+    assert all("latency_ms" in line["performance"] for line in stages)
 
 
 def test_plain_learns_and_keeps_its_session(tmp_path: Path) -> None:

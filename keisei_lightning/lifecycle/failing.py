@@ -108,5 +108,6 @@ def _end(children: list[Any]) -> None:
         try:
             child.wait(max(deadline - time.monotonic(), 0.0))
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+            with contextlib.suppress(OSError):
+                child.kill()
+                child.wait(_CHILDREN_GRACE_S)
