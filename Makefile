@@ -13,7 +13,7 @@ test: .venv/ready # minutes
 	$(PYTEST) -m "not long" $(ARGS)
 
 test-long: .venv/ready # the rest: the long scenario matrices, every way to install
-	$(PYTEST) -m long $(ARGS)
+	$(PYTEST) -n 2 -m long $(ARGS)
 
 test-all: .venv/ready # both
 	$(PYTEST) $(ARGS)

@@ -144,7 +144,7 @@ def open_evaluation(session: Session) -> None:
     session.parts.evaluation = evaluation_of(session)
 
 
-def open_registry(session: Session) -> None:
+def open_registry(session: Session, cwd: Path) -> None:
     """Ask for admission, and have the index follow the record."""
     config = session.config.registry
     if not config.enabled:
@@ -153,7 +153,7 @@ def open_registry(session: Session) -> None:
     with faults.guarded("registry"):
         from keisei_lightning.registry.follower import Follower
 
-        follower = Follower(config, cwd=Path.cwd(), directory=session.directory, relink=_relink)
+        follower = Follower(config, cwd=cwd, directory=session.directory, relink=_relink)
         session.on_close("registry", lambda left: _let_go(session, follower, left))
         try:
             follower.admit(session.record)

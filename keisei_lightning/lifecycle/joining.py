@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keisei_lightning import ranks, seeding
-from keisei_lightning.config import SessionConfig, TrackingConfig
+from keisei_lightning.config import SessionConfig
 from keisei_lightning.errors import SessionStateError
 from keisei_lightning.lifecycle import attaching
 from keisei_lightning.lifecycle.bystander import Bystander
@@ -129,16 +129,15 @@ class JoinedRank(Bystander):
 
     def _logger(self, journal: bool) -> Any:
         """A logger for the callbacks that ask for one; on a spawned rank 0 it keeps the journal."""
-        from keisei_lightning.tracking import Tracking
+        from keisei_lightning.tracking import silent_logger
 
-        tracking = Tracking.open(
-            TrackingConfig() if journal else self.config.tracking,
-            directory=self.directory,
-            session_id=self.id,
+        return silent_logger(
+            self.directory,
+            journal=journal,
+            config=self.config.tracking,
             name=self.name,
-            redact=self.redactor.text,
+            session_id=self.id,
         )
-        return tracking.logger(global_zero=journal)
 
     def speak(self, trainer: Any, exception: BaseException) -> None:
         """Leave the last words of this rank."""

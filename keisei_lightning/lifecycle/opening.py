@@ -82,7 +82,7 @@ def open_plan(plan: Plan) -> Session:
         equipment.save_config(session, plan.task_config, taken.previous)
     with faults.guarded("provenance"):
         equipment.open_provenance(session, plan.cwd)
-    equipment.open_registry(session)
+    equipment.open_registry(session, plan.cwd)
     with faults.guarded("tracking"):
         equipment.open_tracking(session)
     with faults.guarded("evaluation"):

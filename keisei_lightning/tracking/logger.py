@@ -147,8 +147,8 @@ class JournalLogger(_Fronted, Logger):
 
     @property
     def version(self) -> str:
-        """The session's id."""
-        return self._id
+        """Nothing: the progress bar would show the id as ``v_num``."""
+        return ""
 
     @property
     def save_dir(self) -> str:

