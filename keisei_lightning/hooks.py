@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keisei_lightning.ending import fit_reason
-from keisei_lightning.errors import SessionError
+from keisei_lightning.errors import SessionCapacityError, SessionConfigError, SlaViolationError
 from keisei_lightning.lifecycle import attaching
 from keisei_lightning.lifecycle.bystander import Bystander
 from keisei_lightning.lifecycle.failing import fail, give_ctrl_c_back
@@ -48,7 +48,8 @@ def on_setup(trainer: Any, module: Any, given: Mapping[str, Any]) -> None:
     """Open a session if there is none, and attach it.
 
     Raises:
-        SessionError: What the user asked to be stopped by: capacity, or a wrong config.
+        SessionCapacityError: Too many sessions run, and the user asked to be stopped by that.
+        SessionConfigError: A setting is wrong.
     """
     try:
         give_ctrl_c_back()
@@ -56,7 +57,7 @@ def on_setup(trainer: Any, module: Any, given: Mapping[str, Any]) -> None:
         session.attach(trainer, module)
         if isinstance(session, Session):
             show_opening(session, trainer)
-    except SessionError:
+    except (SessionCapacityError, SessionConfigError):
         raise
     except Exception:
         _log.warning("the session could not be attached; training goes on", exc_info=True)
@@ -193,10 +194,8 @@ def _guarded(kind: str) -> Any:
     session = peek()
     try:
         yield session
-    except SessionError as error:
-        if type(error).__name__ == "SlaViolationError":
-            raise
-        _note(session, kind, error)
+    except SlaViolationError:
+        raise
     except Exception as error:
         _note(session, kind, error)
 

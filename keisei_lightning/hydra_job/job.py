@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from keisei_lightning import naming
-from keisei_lightning.errors import SessionError
+from keisei_lightning.errors import SessionCapacityError, SessionConfigError, SessionError
 from keisei_lightning.lifecycle.bystander import Bystander
 from keisei_lightning.session import Session, peek, set_current
 
@@ -51,9 +52,12 @@ def begin_job(config: DictConfig) -> None:
             return
         session = open_plan(_plan(config, settled))
         _pretend_single_run(session, config)
+        _watch_exit()
+    except (SessionCapacityError, SessionConfigError) as error:
+        set_current(Bystander(failure=error))  # raised where Hydra does not swallow it
     except SessionError as error:
-        _log.warning("no session: %s", error)
-        set_current(Bystander(failure=error))
+        _log.warning("no session: %s; the job goes on", error)
+        set_current(Bystander())
     except Exception:
         _log.warning("the session could not be opened; the job goes on", exc_info=True)
 
@@ -69,6 +73,23 @@ def end_job(exception: BaseException | None, cfg: Any = None) -> None:
     elif isinstance(session, Bystander):
         session.leave(exception)
     set_current(None)
+
+
+_exit_watched = False
+
+
+def _watch_exit() -> None:
+    """The last resort, should Hydra never say that the job ended."""
+    global _exit_watched
+    if not _exit_watched:
+        _exit_watched = True
+        atexit.register(_at_exit)
+
+
+def _at_exit() -> None:
+    session = peek()
+    if isinstance(session, Session):
+        session.close(session.failure, closed_by="atexit")
 
 
 def outcome(job_return: Any) -> BaseException | None:

@@ -26,7 +26,7 @@ def fail(session: Session, trainer: Any, exception: BaseException) -> None:
     """
     session.mark()
     session.failure = exception
-    session.in_training = False
+    session.in_training = session.evaluating = False
     if isinstance(exception, KeyboardInterrupt):
         _hold_ctrl_c(trainer)
     signalled = session.guard is not None and session.guard.received is not None
