@@ -21,9 +21,9 @@ from typing import Any
 from sqlalchemy import event
 
 from keisei_lightning import Registry, SessionRecord, Status
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Ending, Heartbeat, Progress, Tracker
 from keisei_lightning.registry import Filters
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.tables import facts, sessions
 

@@ -20,7 +20,7 @@ ROWS = (
     {"record", "errors", "config"},
     {
         *("naming", "run_directory", "effective_config", "redaction", "seeding", "provenance"),
-        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "atomic_file"),
+        *("console", "signals", "ranks", "heartbeat", "notify", "ending", "atomic_file", "machine"),
         *("tracking", "evaluation", "registry"),
     },
     {"session", "resume", "sweep", "hooks", "hydra_job"},
@@ -29,7 +29,8 @@ ROWS = (
         *("cli", "report", "testing"),
     },
 )
-FOR_ALL = {"redaction", "atomic_file"}  # the rooms of row 1 that their neighbours may import
+# The rooms of row 1 that their neighbours may import.
+FOR_ALL = {"redaction", "atomic_file", "machine"}
 SAME_ROOM = {  # modules and packages that are part of the room of another name
     "secret_forms": "redaction",
     "secret_names": "redaction",

@@ -18,7 +18,7 @@ from keisei_lightning.errors import SessionNotFoundError
 from keisei_lightning.record import Liveness, SessionRecord, damaged
 
 if TYPE_CHECKING:
-    from keisei_lightning.registry.machine import Machine
+    from keisei_lightning.machine import Machine
 
 __all__ = [
     "DirectorySource",
@@ -230,6 +230,6 @@ def liveness_of(record: SessionRecord) -> Liveness | None:
 
 @cache
 def _machine() -> Machine:
-    from keisei_lightning.registry.machine import this_machine
+    from keisei_lightning.machine import this_machine
 
     return this_machine()

@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, tru
 
 from keisei_lightning.config import CapacityPolicy, CapacityScope, RegistryConfig
 from keisei_lightning.errors import SessionCapacityError, SessionError
+from keisei_lightning.machine import Machine
 from keisei_lightning.record import Heartbeat, SessionRecord, Status
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.liveness import is_lost
-from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.tables import facts, read_record, sessions, upsert
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from sqlalchemy import select
 
 from keisei_lightning.errors import SessionError
+from keisei_lightning.machine import Machine
 from keisei_lightning.record import Ending, LastWords, Progress, SessionRecord, Status, to_json
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.last_words import last_words
 from keisei_lightning.registry.liveness import is_lost, seconds
-from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.run_files import LastMetrics, last_metrics, read_run, write_run
 from keisei_lightning.registry.tables import facts, read_record, sessions, upsert

@@ -5,10 +5,10 @@ from __future__ import annotations
 from sqlalchemy import case, func, select
 
 from keisei_lightning.errors import SessionError
+from keisei_lightning.machine import Machine
 from keisei_lightning.record import Liveness, SessionRecord, Status
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.liveness import is_lost, liveness
-from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.statistics import AGE_BUCKETS, Statistics
 from keisei_lightning.registry.tables import meta, read_record, sessions, upsert_meta
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import datetime
 
+from keisei_lightning.machine import UNREADABLE, Machine
 from keisei_lightning.record import Liveness, SessionRecord
-from keisei_lightning.registry.machine import UNREADABLE, Machine
 
 __all__ = ["beat_age", "is_lost", "liveness", "seconds"]
 

@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from keisei_lightning.errors import SessionLockError
+from keisei_lightning.machine import Machine
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.liveness import SAME_START_S
-from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.tables import locks
 
 __all__ = ["Locks"]

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from keisei_lightning.config import RegistryConfig
+from keisei_lightning.machine import Machine, this_machine
 from keisei_lightning.registry.cleaner import Cleaner
 from keisei_lightning.registry.cleaning import Relink
 from keisei_lightning.registry.database import Database
 from keisei_lightning.registry.events import Dispatcher, Observer, build_observers
 from keisei_lightning.registry.location import default_database
 from keisei_lightning.registry.locking import Locks
-from keisei_lightning.registry.machine import Machine, this_machine
 from keisei_lightning.registry.settings import settings
 
 __all__ = ["Opened"]

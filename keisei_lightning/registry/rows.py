@@ -12,11 +12,11 @@ from sqlalchemy import Row, delete, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keisei_lightning.errors import SessionError, SessionNotFoundError, SessionStateError
+from keisei_lightning.machine import Machine
 from keisei_lightning.record import SessionRecord, Status, damaged, from_json, to_json
 from keisei_lightning.registry.entry import STUCK_AFTER_S, Entry, Updated
 from keisei_lightning.registry.events import Event, EventType
 from keisei_lightning.registry.liveness import liveness, seconds
-from keisei_lightning.registry.machine import Machine
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.opened import Opened
 from keisei_lightning.registry.query import one_id

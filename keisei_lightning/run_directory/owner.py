@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
-import socket
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from keisei_lightning.machine import UNREADABLE, identity, process_started_at
 from keisei_lightning.record import SessionRecord
 
 __all__ = ["owner_is_alive", "process_facts"]
@@ -26,14 +23,7 @@ def process_facts() -> dict[str, Any]:
     ``host``, ``pid``, ``pid_started_at`` (seconds since 1970, by the clock of this moment),
     ``boot_id``, ``pid_namespace`` and ``user``; never of the parent after a fork.
     """
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "pid_started_at": _started_at(os.getpid()),
-        "boot_id": _boot_id(),
-        "pid_namespace": _pid_namespace(),
-        "user": _user(),
-    }
+    return {**identity(), "user": _user()}
 
 
 def owner_is_alive(record: SessionRecord) -> bool:
@@ -49,21 +39,10 @@ def owner_is_alive(record: SessionRecord) -> bool:
         return False
     if _differ(record.pid_namespace, here["pid_namespace"]):
         return _beats(record)
-    started = _started_at(record.pid)
-    if started is None or record.pid_started_at is None:
+    started = process_started_at(record.pid)
+    if started in (None, UNREADABLE) or record.pid_started_at is None:
         return started is not None
     return abs(started - record.pid_started_at) <= _SAME_START_S
-
-
-def _started_at(pid: int) -> float | None:
-    """When the process started; ``None`` if there is none, a zombie included."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error, OSError, ValueError, OverflowError):
-        process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return float(process.create_time())
-    return None
 
 
 def _beats(record: SessionRecord) -> bool:
@@ -83,21 +62,6 @@ def _moment(at: str | None) -> float | None:
 
 def _differ(one: object, other: object) -> bool:
     return one is not None and other is not None and one != other
-
-
-@cache
-def _boot_id() -> str | None:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
-    except OSError:
-        return None
-
-
-def _pid_namespace() -> int | None:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return None
 
 
 def _user() -> str:

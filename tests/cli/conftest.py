@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from keisei_lightning.cli import main
+from keisei_lightning.machine import identity
 from keisei_lightning.record import (
     Ending,
     ExceptionFacts,
@@ -25,7 +26,6 @@ from keisei_lightning.record import (
     to_json,
 )
 from keisei_lightning.registry import Registry
-from keisei_lightning.registry.machine import identity
 
 KEISEI = Path(sys.executable).with_name("keisei")
 

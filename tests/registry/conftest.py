@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from keisei_lightning.machine import Machine
 from keisei_lightning.registry import Registry
-from keisei_lightning.registry.machine import Machine
 
 
 @dataclass

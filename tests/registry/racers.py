@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from keisei_lightning.errors import SessionCapacityError
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Ending, SessionRecord, Status
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.store import Registry
 

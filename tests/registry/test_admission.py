@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from keisei_lightning import Registry, SessionCapacityError, SessionRecord, Status
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Ending
 from keisei_lightning.registry import Waiting
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.testing import make_record
 

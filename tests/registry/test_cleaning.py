@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from keisei_lightning import Registry, SessionRecord, Status
+from keisei_lightning.machine import identity, process_started_at
 from keisei_lightning.record import Ending, Heartbeat, Progress
 from keisei_lightning.registry.cleaner import Cleaner
 from keisei_lightning.registry.liveness import seconds
-from keisei_lightning.registry.machine import identity, process_started_at
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.run_files import read_run, write_run
 from keisei_lightning.testing import make_record, wait_for

@@ -11,10 +11,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from keisei_lightning import Registry, SessionConfigError, SessionRecord, Status
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Ending, Progress, SlaVerdict, Violation
 from keisei_lightning.registry import Event, EventType, Observer
 from keisei_lightning.registry.events import Dispatcher, between, build_observers
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.testing import make_record, wait_for
 

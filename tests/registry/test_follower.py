@@ -19,10 +19,10 @@ import pytest
 
 from keisei_lightning import Registry, SessionCapacityError, SessionRecord, Status
 from keisei_lightning.config import CapacityPolicy, RegistryConfig
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Ending, Heartbeat, Progress
 from keisei_lightning.registry.events import Event
 from keisei_lightning.registry.follower import Follower
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.run_files import write_run
 from keisei_lightning.testing import make_record, wait_for

@@ -12,6 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keisei_lightning.machine import (
+    UNREADABLE,
+    Machine,
+    identity,
+    process_started_at,
+    this_machine,
+)
 from keisei_lightning.record import (
     Ending,
     Heartbeat,
@@ -21,13 +28,6 @@ from keisei_lightning.record import (
     Status,
 )
 from keisei_lightning.registry.liveness import beat_age, is_lost, liveness, seconds
-from keisei_lightning.registry.machine import (
-    UNREADABLE,
-    Machine,
-    identity,
-    process_started_at,
-    this_machine,
-)
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.testing import make_record, wait_for
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keisei_lightning import Registry, SessionConfigError, SessionRecord, Status
+from keisei_lightning.machine import identity
 from keisei_lightning.registry import Pruned, Retention
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.retention import CLASSIC, doomed
 from keisei_lightning.registry.run_files import write_run

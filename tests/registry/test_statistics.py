@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keisei_lightning import Registry, SessionRecord, Status
+from keisei_lightning.machine import identity
 from keisei_lightning.record import Progress
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.registry.moments import iso
 from keisei_lightning.registry.statistics import Statistics, health, prometheus
 from keisei_lightning.testing import FakeClock, make_record

@@ -18,6 +18,7 @@ from keisei_lightning import (
     Status,
 )
 from keisei_lightning.config import RegistryConfig
+from keisei_lightning.machine import identity
 from keisei_lightning.record import (
     Ending,
     Heartbeat,
@@ -28,7 +29,6 @@ from keisei_lightning.record import (
     Violation,
 )
 from keisei_lightning.registry import Filters
-from keisei_lightning.registry.machine import identity
 from keisei_lightning.testing import make_record, temporary_registry
 
 LATER = "2026-05-05T10:00:00+00:00"
