@@ -26,7 +26,6 @@ __all__ = [
     "SlaConfig",
     "TrackerKind",
     "TrackingConfig",
-    "register_schema",
 ]
 
 # OmegaConf reads the annotations of these classes at run time and does not know "X | None".
@@ -203,10 +202,3 @@ class SessionConfig:
     close: CloseConfig = field(default_factory=CloseConfig)
     redaction: RedactionConfig = field(default_factory=RedactionConfig)
     cost: CostConfig = field(default_factory=CostConfig)
-
-
-def register_schema() -> None:
-    """Put the schema into Hydra's ConfigStore as ``session/schema``."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.instance().store(group="session", name="schema", node=SessionConfig)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from keisei_lightning.config import register_schema
+from keisei_lightning.config_schema import register_schema
 from keisei_lightning.naming import register_resolvers
 
 __all__ = ["KeiseiSearchPathPlugin"]

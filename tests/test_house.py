@@ -37,6 +37,7 @@ SAME_ROOM = {  # modules and packages that are part of the room of another name
     "plain_values": "effective_config",
     "config_nodes": "effective_config",
     "lifecycle": "session",
+    "config_schema": "search_path",
 }
 FORBIDDEN_NAMES = {"utils", "base", "manager", "helpers", "util", "common", "misc"}
 LONGEST_MODULE = 300

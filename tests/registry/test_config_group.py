@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from keisei_lightning import Registry
-from keisei_lightning.config import RegistryConfig, register_schema
+from keisei_lightning.config import RegistryConfig
+from keisei_lightning.config_schema import register_schema
 
 VARIABLES = (
     "KEISEI_REGISTRY_URL",
