@@ -11,6 +11,19 @@ from keisei_lightning import hooks
 
 __all__ = ["SessionCallback"]
 
+_NOT_PER_STEP = (
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
+
+
+def _inherited(name: str) -> Any:
+    return getattr(Callback, name)
+
 
 class SessionCallback(Callback):
     """Takes over the life of the run; put it first in ``Trainer(callbacks=[...])``.
@@ -33,6 +46,10 @@ class SessionCallback(Callback):
 
     def __init__(self, **settings: Any) -> None:
         self._settings = hooks.checked(settings)
+        # The Trainer asks whether a hook can be called before it sets up the call: what we do not
+        # need in a training step costs the step nothing then.
+        unused = [name for name in _NOT_PER_STEP if getattr(type(self), name) is _inherited(name)]
+        self.__dict__.update(dict.fromkeys(unused))
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
