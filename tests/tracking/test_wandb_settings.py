@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+import wandb
 from hypothesis import given
 from hypothesis import strategies as st
 
-import wandb
 from keisei_lightning.tracking.wandb_settings import (
     WandbOptions,
     choose_mode,
