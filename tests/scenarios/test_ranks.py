@@ -126,12 +126,16 @@ def test_spawned_ranks_keep_one_record(strategy: str, what: str, tmp_path: Path)
     devices = ("+trainer.devices=2", f"+trainer.strategy={strategy}")
     left = run("hydra", tmp_path, what, "step", *devices)
     assert len(runs(tmp_path)) == 1, left.out
-    status, code = ("completed", 0) if what == "success" else ("failed", 1)
+    # On a loaded machine gloo's own threads now and then abort a spawned child at its end; the
+    # record has to be just as true then.
+    aborted = "terminate called without an active exception" in left.out
+    failed = aborted or what == "exception"
+    status, code = ("failed", 1) if failed else ("completed", 0)
     assert (left.record["status"], left.code) == (status, code), left.out
     assert left.directory is not None
     steps = [line["step"] for line in lines(left.directory / "metrics.jsonl")]
     assert steps
-    if what == "exception":
+    if what == "exception" and not aborted:
         assert "boom at the place" in (left.directory / "error.txt").read_text()
     assert "keisei_lightning.lifecycle" not in left.out
 
