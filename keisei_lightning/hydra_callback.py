@@ -52,8 +52,8 @@ class HydraSessionCallback(Callback):
         """Called in the process that runs the job, before the user's function."""
         from keisei_lightning.hydra_job.job import begin_job, end_job
 
+        watch(end_job)  # before: a signal may come while the job waits for admission
         begin_job(config)
-        watch(end_job)
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
         """Called after the user's function returned or raised an ``Exception``."""

@@ -63,6 +63,22 @@ def test_one_too_many_waits_for_its_slot(tmp_path: Path) -> None:
     assert read(waiting)["status"] == "completed"
 
 
+def test_waiting_job_can_be_ended(tmp_path: Path) -> None:
+    """SIGTERM while a job waits for its slot is an ending like any other."""
+    first = start("hydra", tmp_path, "linger", "")
+    first.until("lingering-0")
+    [held] = runs(tmp_path)
+    second = start("hydra", tmp_path, "success", "", ONE, "session.registry.on_capacity=wait")
+    with pytest.raises(TimeoutError):
+        second.until("never", seconds=8)
+    [waiting] = [directory for directory in runs(tmp_path) if directory != held]
+    os.kill(second.process.pid, signal.SIGTERM)
+    assert second.process.wait(30) == 143
+    assert read(waiting)["status"] == "terminated"
+    os.kill(first.process.pid, signal.SIGTERM)
+    first.left()
+
+
 def test_rank_that_fails_early_is_named_by_the_clean_up(tmp_path: Path) -> None:
     """Rank 1 fails before the Trainer is there and rank 0 is killed: the lost record says why."""
     left = run(
