@@ -10,7 +10,8 @@ from typing import Any
 from keisei_lightning import ranks
 from keisei_lightning.effective_config import config_hash, diff, effective, save
 from keisei_lightning.errors import SessionCapacityError
-from keisei_lightning.record import Git, SessionRecord
+from keisei_lightning.lifecycle.record_keeper import now
+from keisei_lightning.record import Git, SessionRecord, Status
 from keisei_lightning.run_directory import RunDirectory, link_status, write_atomic
 from keisei_lightning.session import Session
 
@@ -159,7 +160,11 @@ def open_registry(session: Session, cwd: Path) -> None:
             follower.admit(session.record)
         except SessionCapacityError as error:
             session.parts.refusal = error
+        else:
+            # The index says "running" since the answer; an older record must not come after it.
+            session.change(status=Status.RUNNING, started_at=now())
         session.parts.push = follower.push
+        follower.push(session.record)
 
 
 def _relink(directory: Path, record: SessionRecord) -> None:

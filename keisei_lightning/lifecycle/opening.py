@@ -87,7 +87,7 @@ def open_plan(plan: Plan) -> Session:
         equipment.open_tracking(session)
     with faults.guarded("evaluation"):
         equipment.open_evaluation(session)
-    if session.parts.refusal is None:
+    if session.parts.refusal is None and session.status is Status.PENDING:
         session.change(status=Status.RUNNING, started_at=now())
     with faults.guarded("heartbeat"):
         equipment.open_heartbeat(session)
