@@ -19,6 +19,7 @@ Lines = list[tuple[str, str]]
 _MAX_METRICS = 6
 _MAX_WIDTH = 110
 _ESCAPE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
+_OURS = ("evaluation/performance/", "evaluation/sla/")
 _COLOURS = {
     Status.COMPLETED: "green",
     Status.RUNNING: "cyan",
@@ -162,7 +163,7 @@ def _metrics(metrics: Mapping[str, float] | None) -> str | None:
     if not metrics:
         return None
     # The user's own come first; what an evaluation cost is in the files.
-    own_first = sorted(metrics.items(), key=lambda item: item[0].startswith("evaluation/perf"))
+    own_first = sorted(metrics.items(), key=lambda item: item[0].startswith(_OURS))
     shown = [f"{name} {value:.4g}" for name, value in own_first[:_MAX_METRICS]]
     more = len(metrics) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more > 0 else "")
