@@ -162,3 +162,48 @@ def test_record_parses_at_any_moment_of_death(tmp_path: Path) -> None:
         assert record["status"] in ("pending", "running")
         seen += 1
     assert seen > 100
+
+
+_CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *ts) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int result = real(id, ts);
+    if (id == CLOCK_REALTIME && access("clock-back", F_OK) == 0) ts->tv_sec -= 3600;
+    return result;
+}
+"""
+
+
+def test_clock_that_goes_back_costs_nothing(tmp_path: Path) -> None:
+    """With the time of day set back an hour in mid-run the record stays sensible."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the clock with")
+    library = tmp_path / "clock.so"
+    source = tmp_path / "clock.c"
+    source.write_text(_CLOCK)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    running = start(
+        *("hydra", tmp_path, "linger", "", "session.heartbeat.interval_s=0.3"),
+        env={"LD_PRELOAD": str(library)},
+    )
+    running.until("lingering-0")
+    [directory] = runs(tmp_path)
+    begun = read(directory)["started_at"]
+    (tmp_path / "clock-back").touch()
+    deadline = time.monotonic() + 30
+    while read(directory)["heartbeat"]["at"] >= begun:
+        assert time.monotonic() < deadline, "the clock did not go back"
+        time.sleep(0.1)
+    os.kill(running.process.pid, signal.SIGTERM)
+    left = running.left()
+    assert (left.code, left.record["status"]) == (143, "terminated"), left.out
+    assert 0 <= left.record["duration_s"] < 600
+    assert left.record["warnings"] == {}
+    steps = [line["step"] for line in lines(directory / "metrics.jsonl") if "train/loss" in line]
+    assert steps == sorted(steps)
