@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from process import Left, Running, environment, install, lines, read, run, runs, start
+from wandb_file import read_wandb_file, run_directories
 
 DDP = ("+trainer.devices=2", "+trainer.strategy=ddp")
 
@@ -47,7 +48,8 @@ def test_two_ranks_are_one_session(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["step", "validation", "test"])
 def test_exception_names_the_rank_that_raised(rank: str, place: str, tmp_path: Path) -> None:
     """An exception on one rank only is recorded with that rank, without a hang."""
-    left = run("hydra", tmp_path, "exception", place, *DDP, env={"HAPPEN_RANK": rank})
+    tracked = (*DDP, "session/tracking=wandb")
+    left = run("hydra", tmp_path, "exception", place, *tracked, env={"HAPPEN_RANK": rank})
     assert left.code == 1, left.out
     check_one_session(left, tmp_path)
     assert (left.record["status"], left.ending["reason"]) == ("failed", "exception")
@@ -55,6 +57,13 @@ def test_exception_names_the_rank_that_raised(rank: str, place: str, tmp_path: P
     assert left.ending["rank"] == int(rank)
     assert left.directory is not None
     assert "boom at the place" in (left.directory / "error.txt").read_text()
+    [offline] = run_directories(left.directory)  # one W&B run for both ranks, its data kept
+    kept = read_wandb_file(offline)
+    assert kept.exit_code == 1
+    logged = lines(left.directory / "metrics.jsonl")
+    losses = [line["train/loss"] for line in logged if "train/loss" in line]
+    assert losses
+    assert kept.values("train/loss") == losses
 
 
 def test_killed_rank_is_named(tmp_path: Path) -> None:
