@@ -274,9 +274,13 @@ class Session:
 
     def die(self, signal: Any) -> None:
         """The deadline after a signal: end what can be ended, and leave the process at once."""
+        children = attaching.children_of(self.trainer)
         try:
             self.close(closed_by="deadline", budget_s=3.0)
         finally:
+            for child in children:  # a rank that hangs would outlive us
+                with contextlib.suppress(OSError):
+                    child.kill()
             os._exit(128 + signal)
 
 

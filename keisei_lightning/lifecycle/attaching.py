@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ __all__ = [
     "add_logger",
     "attach",
     "best_scores",
+    "children_of",
     "device_name",
     "fit_facts",
     "is_wandb",
@@ -133,6 +135,17 @@ def best_scores(trainer: Any) -> dict[str, float]:
         if monitor and score is not None:
             scores[str(monitor)] = float(score)
     return scores
+
+
+def children_of(trainer: Any) -> list[subprocess.Popen[bytes]]:
+    """The processes of the other ranks that Lightning's launcher started from this one.
+
+    Those of ddp_spawn and ddp_fork are no Popen: Lightning joins them itself.
+    """
+    launcher = getattr(getattr(trainer, "strategy", None), "launcher", None)
+    procs = getattr(launcher, "procs", None)
+    watched: list[Any] = procs if isinstance(procs, list) else []
+    return [process for process in watched if isinstance(process, subprocess.Popen)]
 
 
 def device_name(trainer: Any) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from keisei_lightning.lifecycle.attaching import children_of
 from keisei_lightning.session import Session
 
 __all__ = ["fail", "give_ctrl_c_back"]
@@ -85,13 +86,9 @@ def _observer_stopped(trainer: Any) -> Iterator[list[Any]]:
     The observer reads ``launcher.procs``; with nobody to watch its thread ends. It stays empty: a
     sweep goes on after this job, and must not be killed for it. The children are ours to end.
     """
-    launcher = getattr(trainer.strategy, "launcher", None)
-    procs = getattr(launcher, "procs", None)
-    watched: list[Any] = procs if isinstance(procs, list) else []
-    # The processes of ddp_spawn and ddp_fork are no Popen: Lightning joins those itself.
-    children = [process for process in watched if isinstance(process, subprocess.Popen)]
+    children = children_of(trainer)
     if children:
-        watched.clear()
+        trainer.strategy.launcher.procs.clear()
     try:
         yield children
     finally:

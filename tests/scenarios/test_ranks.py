@@ -101,6 +101,23 @@ def test_signal_ends_all_ranks(to: str, number: int, tmp_path: Path) -> None:
     assert not [process for process in ranks if process.is_running()]
 
 
+def test_hung_collective_is_ended_by_the_deadline(tmp_path: Path) -> None:
+    """With rank 1 frozen and rank 0 waiting for it, SIGTERM still ends both in time."""
+    running = start("hydra", tmp_path, "linger", "", *DDP, "session.close.signal_budget_s=4")
+    running.until("lingering-1")
+    running.until("lingering-0")
+    [child] = children(running.process.pid)
+    child.suspend()
+    os.kill(running.process.pid, signal.SIGTERM)
+    running.process.wait(40)
+    _, alive = psutil.wait_procs([child], timeout=10)
+    assert alive == []
+    left = running.left()
+    check_one_session(left, tmp_path)
+    assert (left.code, left.record["status"]) == (143, "terminated"), left.out
+    assert left.ending["signal"] == "SIGTERM"
+
+
 @pytest.mark.parametrize("how", ["script", "module"])
 def test_sweep_on_two_ranks_is_one_run_a_job(how: str, tmp_path: Path) -> None:
     """`-m` with DDP starts each job's ranks as that job: no shadow sweep, also after a failure."""
