@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -196,6 +197,15 @@ def leftovers(cwd: Path) -> list[str]:
             if process.environ().get("SCENARIO") == str(cwd) and process.status() != "zombie":
                 found.append(" ".join(process.cmdline()))
     return [line for line in found if not line.startswith("sleep")]
+
+
+def offline_run(record: dict[str, Any]) -> Path:
+    """The one directory of W&B's that the record says is to be synced.
+
+    Where the budget was too short for W&B to finish, that is a complete copy beside its own.
+    """
+    [tracker] = record["trackers"]
+    return Path(shlex.split(tracker["sync_command"])[-1])
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from process import Left, Running, environment, install, lines, read, run, runs, start
-from wandb_file import read_wandb_file, run_directories
+from process import Left, Running, environment, install, lines, offline_run, read, run, runs, start
+from wandb_file import read_wandb_file
 
 DDP = ("+trainer.devices=2", "+trainer.strategy=ddp")
 
@@ -57,8 +57,8 @@ def test_exception_names_the_rank_that_raised(rank: str, place: str, tmp_path: P
     assert left.ending["rank"] == int(rank)
     assert left.directory is not None
     assert "boom at the place" in (left.directory / "error.txt").read_text()
-    [offline] = run_directories(left.directory)  # one W&B run for both ranks, its data kept
-    kept = read_wandb_file(offline)
+    kept = read_wandb_file(offline_run(left.record))  # one W&B run for both ranks, its data kept
+    assert kept.id == left.record["id"]
     assert kept.exit_code == 1
     logged = lines(left.directory / "metrics.jsonl")
     losses = [line["train/loss"] for line in logged if "train/loss" in line]
